@@ -1,0 +1,255 @@
+//! Reads template.yaml: the table, the functions, their routes and schedules.
+//!
+//! Only literal parts of the template are read. Intrinsic functions (`!Ref`, `!Sub` …) arrive as
+//! tagged values and are passed over, since nothing that is needed locally is written with one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_yaml_ng::Value;
+
+use crate::failure::{Doing, Failure, Result};
+
+/// What the local stack needs of the template.
+#[derive(Debug)]
+pub struct Template {
+    /// The ledger's table.
+    pub table: Table,
+    /// Every function's binary.
+    pub functions: BTreeSet<String>,
+    /// Every route with the function that serves it.
+    pub routes: BTreeSet<Route>,
+    /// Every function that runs by itself.
+    pub schedules: BTreeMap<String, Duration>,
+}
+
+/// One route of the HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Route {
+    /// The path, with `{name}` for its parameters.
+    pub path: String,
+    /// The method, in capitals.
+    pub method: String,
+    /// The binary of the function.
+    pub function: String,
+}
+
+/// `AWS::DynamoDB::Table`, as far as an emulator knows it. What protects a table in production,
+/// such as backups and deletion protection, has no meaning here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Table {
+    /// The attributes that keys are made of.
+    pub attribute_definitions: Vec<Attribute>,
+    /// The table's key.
+    pub key_schema: Vec<Key>,
+    /// The indexes.
+    #[serde(default)]
+    pub global_secondary_indexes: Vec<Index>,
+    /// The stream, if it has one.
+    pub stream_specification: Option<Stream>,
+}
+
+/// A key attribute and its type.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Attribute {
+    /// Its name.
+    pub attribute_name: String,
+    /// `S`, `N` or `B`.
+    pub attribute_type: String,
+}
+
+/// A part of a key.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Key {
+    /// The attribute.
+    pub attribute_name: String,
+    /// `HASH` or `RANGE`.
+    pub key_type: String,
+}
+
+/// A global secondary index.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Index {
+    /// Its name.
+    pub index_name: String,
+    /// Its key.
+    pub key_schema: Vec<Key>,
+    /// What is copied into it.
+    pub projection: Projection,
+}
+
+/// What an index copies.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Projection {
+    /// `KEYS_ONLY`, `INCLUDE` or `ALL`.
+    pub projection_type: String,
+}
+
+/// A table's stream.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Stream {
+    /// What each record carries.
+    pub stream_view_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct File {
+    resources: BTreeMap<String, Resource>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Resource {
+    r#type: String,
+    #[serde(default)]
+    metadata: Value,
+    #[serde(default)]
+    properties: Value,
+}
+
+impl Template {
+    /// Reads the template.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).doing(path.display())?;
+        Self::parse(&text).doing(path.display())
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let file: File = serde_yaml_ng::from_str(text).doing("not a template")?;
+        let of_type = |kind: &'static str| {
+            let resources = file.resources.iter();
+            resources.filter(move |(_, resource)| resource.r#type == kind)
+        };
+        let (name, table) = of_type("AWS::DynamoDB::Table")
+            .next()
+            .doing("no AWS::DynamoDB::Table")?;
+        let mut template = Self {
+            table: serde_yaml_ng::from_value(table.properties.clone()).doing(name)?,
+            functions: BTreeSet::new(),
+            routes: BTreeSet::new(),
+            schedules: BTreeMap::new(),
+        };
+        for (name, resource) in of_type("AWS::Serverless::Function") {
+            template.add_function(resource).doing(name)?;
+        }
+        Ok(template)
+    }
+
+    fn add_function(&mut self, resource: &Resource) -> Result<()> {
+        let function = text(&resource.metadata["BuildProperties"], "Binary")?;
+        let events = resource.properties["Events"].as_mapping();
+        for event in events.into_iter().flat_map(|events| events.values()) {
+            let properties = &event["Properties"];
+            match text(event, "Type")?.as_str() {
+                "HttpApi" => {
+                    self.routes.insert(Route {
+                        path: text(properties, "Path")?,
+                        method: text(properties, "Method")?.to_uppercase(),
+                        function: function.clone(),
+                    });
+                }
+                "Schedule" => {
+                    let every = rate(&text(properties, "Schedule")?)?;
+                    self.schedules.insert(function.clone(), every);
+                }
+                other => {
+                    return Err(Failure::new(format!("the local stack knows no event {other}")));
+                }
+            }
+        }
+        self.functions.insert(function);
+        Ok(())
+    }
+
+    /// The schedules' names, for messages.
+    pub fn schedule_names(&self) -> String {
+        let names: Vec<&str> = self.schedules.keys().map(String::as_str).collect();
+        names.join(", ")
+    }
+}
+
+fn text(value: &Value, key: &str) -> Result<String> {
+    let text = value[key].as_str().map(str::to_owned);
+    text.doing(format!("no literal {key}"))
+}
+
+/// EventBridge's `rate(15 minutes)`.
+fn rate(expression: &str) -> Result<Duration> {
+    let inner = expression
+        .strip_prefix("rate(")
+        .and_then(|rest| rest.strip_suffix(')'))
+        .and_then(|rest| rest.split_once(' '));
+    let seconds = inner.and_then(|(count, unit)| {
+        let unit = match unit.trim_end_matches('s') {
+            "minute" => 60,
+            "hour" => 3_600,
+            "day" => 86_400,
+            _ => return None,
+        };
+        count.parse::<u64>().ok()?.checked_mul(unit)
+    });
+    seconds
+        .filter(|seconds| *seconds > 0)
+        .map(Duration::from_secs)
+        .doing(format!("the local stack can't read the schedule {expression}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::Project;
+
+    #[test]
+    fn the_template_has_the_table_and_every_function_is_triggered() {
+        let template = Template::read(&Project::find().unwrap().template()).unwrap();
+        let keys: Vec<&str> = template
+            .table
+            .key_schema
+            .iter()
+            .map(|key| key.attribute_name.as_str())
+            .collect();
+        assert_eq!(keys, ["pk", "sk"]);
+        assert_eq!(template.table.global_secondary_indexes[0].index_name, "due");
+        let triggered: BTreeSet<String> = template
+            .routes
+            .iter()
+            .map(|route| route.function.clone())
+            .chain(template.schedules.keys().cloned())
+            .collect();
+        assert_eq!(template.functions, triggered);
+    }
+
+    #[test]
+    fn every_function_of_the_workspace_is_deployed() {
+        let project = Project::find().unwrap();
+        let folders: BTreeSet<String> = std::fs::read_dir(project.root().join("functions"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(Template::read(&project.template()).unwrap().functions, folders);
+    }
+
+    #[test]
+    fn rates() {
+        for (expression, seconds) in [
+            ("rate(15 minutes)", Some(900)),
+            ("rate(1 hour)", Some(3_600)),
+            ("rate(2 days)", Some(172_800)),
+            ("rate(0 minutes)", None),
+            ("rate(5 fortnights)", None),
+            ("cron(0 0 * * ? *)", None),
+        ] {
+            let read = rate(expression).ok().map(|every| every.as_secs());
+            assert_eq!(read, seconds, "{expression}");
+        }
+    }
+}

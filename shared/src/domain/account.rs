@@ -1,0 +1,391 @@
+//! An account: who holds it, its live lots and the newest entry of its journal.
+
+use std::collections::BTreeMap;
+
+use chrono::{Days, NaiveDate};
+use serde::{Deserialize, Serialize};
+
+use super::cycle;
+use super::draft::{Draft, Guard, Plan as Writes};
+use super::email::Email;
+use super::ids::{AccountId, PersonId, Reason, Seq};
+use super::journal::{Entry, EntryType, Seal};
+use super::lot::{Lot, Source};
+use super::policy::Policy;
+use super::refusal::{Invalid, Refusal};
+use super::time::Time;
+use super::units::Connects;
+
+/// Who may hold an account.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// One person.
+    Freelancer,
+    /// A firm; gets no grants unless the policy says so.
+    Agency,
+}
+
+impl Kind {
+    /// Both kinds by their words.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("freelancer", Self::Freelancer), ("agency", Self::Agency)];
+
+    /// The word of the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Freelancer => "freelancer",
+            Self::Agency => "agency",
+        }
+    }
+}
+
+/// What the holder subscribes to.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Plan {
+    /// Free.
+    Basic,
+    /// Paid.
+    Plus,
+}
+
+impl Plan {
+    /// Both plans by their words.
+    pub const ALL: [(&'static str, Self); 2] = [("basic", Self::Basic), ("plus", Self::Plus)];
+
+    /// The word of the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Plus => "plus",
+        }
+    }
+}
+
+/// Whether the account may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Yes.
+    Active,
+    /// It can't spend and gets no grants; lots age, returns and paid purchases still credit it.
+    Suspended,
+}
+
+impl Status {
+    /// Both by their words.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("active", Self::Active), ("suspended", Self::Suspended)];
+
+    /// The word of the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+/// What a plan reads of an account besides its lots. Changes only together with an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Who holds it.
+    pub kind: Kind,
+    /// The person behind it.
+    pub person_id: PersonId,
+    /// What is subscribed to.
+    pub plan: Plan,
+    /// Whether it may be used.
+    pub status: Status,
+    /// The opening day that was asked for, or the day of opening.
+    pub opened_on: NaiveDate,
+    /// The day from which billing cycles are counted.
+    pub anchor: NaiveDate,
+    /// The first cycle start that no grant was booked for.
+    pub next_grant_on: NaiveDate,
+    /// The entry that last changed this profile.
+    pub seq: Seq,
+}
+
+/// Available, held and owed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Can be spent.
+    pub available: Connects,
+    /// Reserved.
+    pub held: Connects,
+    /// Owed for a charged-back purchase; blocks spending.
+    pub debt: Connects,
+}
+
+/// A loaded account: the whole state that a plan is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Who holds it, and how.
+    pub profile: Profile,
+    /// What the lots hold, oldest first.
+    pub lots: Vec<Lot>,
+    /// The newest entry.
+    pub head: Entry,
+    /// The lots as their items stand: different from `lots` while the head has pending ones.
+    pub stored: Vec<Lot>,
+}
+
+/// What was read does not fit together: either items from before and after a commit were mixed, or
+/// something is broken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("account {account} does not match entry {seq} of its journal")]
+pub struct Torn {
+    account: AccountId,
+    seq: Seq,
+}
+
+impl Account {
+    /// Puts together what was read.
+    ///
+    /// # Errors
+    /// [`Torn`] when the lots and the profile are not those that the newest entry sealed.
+    pub fn assemble(
+        id: AccountId,
+        profile: Profile,
+        mut stored: Vec<Lot>,
+        head: Entry,
+    ) -> Result<Self, Torn> {
+        stored.sort_by_key(|lot| lot.birth().age_key());
+        let lots = apply_pending(&stored, &head.pending);
+        let available: Connects = lots.iter().map(Lot::remaining).sum();
+        let fits = profile.seq == head.profile_seq
+            && available == head.after.available
+            && head.seal(&lots) == head.hash;
+        if !fits {
+            return Err(Torn {
+                account: id,
+                seq: head.seq,
+            });
+        }
+        Ok(Self {
+            id,
+            profile,
+            lots,
+            head,
+            stored,
+        })
+    }
+
+    /// Available, held and owed as the newest entry left them.
+    pub fn balance(&self) -> Balance {
+        self.head.after
+    }
+
+    /// Whether a cycle start ever brings this account anything.
+    pub fn has_grants(&self, policy: &Policy) -> bool {
+        !policy.grants(self.profile.kind, self.profile.plan).is_empty()
+    }
+
+    /// An account on its way into being: nothing booked yet.
+    fn unborn(id: AccountId, profile: Profile, now: Time, policy: &Policy) -> Self {
+        let head = Entry {
+            seq: Seq::NONE,
+            at: now,
+            effective_at: now,
+            entry_type: EntryType::Account,
+            reason: Reason::of("opened"),
+            amount: 0,
+            slices: vec![],
+            after: Balance::default(),
+            reference: None,
+            policy_version: policy.version,
+            profile_seq: Seq::NONE,
+            pending: vec![],
+            prev_hash: Seal::GENESIS,
+            hash: Seal::GENESIS,
+        };
+        Self {
+            id,
+            profile,
+            lots: vec![],
+            head,
+            stored: vec![],
+        }
+    }
+}
+
+fn apply_pending(stored: &[Lot], pending: &[Lot]) -> Vec<Lot> {
+    let by_age = |lot: &Lot| (lot.birth().age_key(), lot.clone());
+    let mut lots: BTreeMap<_, _> = stored.iter().map(by_age).collect();
+    lots.extend(pending.iter().map(by_age));
+    lots.into_values()
+        .filter(|lot| !lot.remaining().is_zero())
+        .collect()
+}
+
+/// An account as the contract shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountView {
+    /// Its id.
+    pub account_id: AccountId,
+    /// Who holds it.
+    pub kind: Kind,
+    /// What is subscribed to.
+    pub plan: Plan,
+    /// Whether it may be used.
+    pub status: Status,
+    /// The cycle that today lies in.
+    pub billing_cycle: BillingCycle,
+    /// Available, held and owed.
+    pub balance: Balance,
+    /// What lapses first, if anything can.
+    pub next_expiry: Option<NextExpiry>,
+    /// The plan that the next cycle begins with, where it is another one. Plans change through a
+    /// function that is not offered yet, so there is none.
+    pub pending_plan: Option<Plan>,
+}
+
+/// A billing cycle, both days inclusive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BillingCycle {
+    /// Its first day.
+    pub starts_on: NaiveDate,
+    /// Its last day.
+    pub ends_on: NaiveDate,
+    /// The day of the next grant: the first of the next cycle.
+    pub next_grant_on: NaiveDate,
+}
+
+/// What lapses first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NextExpiry {
+    /// Its last usable day.
+    pub on: NaiveDate,
+    /// How many Connects of that day there are.
+    pub amount: Connects,
+}
+
+impl AccountView {
+    /// Of an account that is settled at `now`.
+    pub fn of(account: &Account, now: Time) -> Self {
+        let today = now.date_naive();
+        let next = cycle::after(account.profile.anchor, today);
+        let expires_on = |lot: &Lot| lot.birth().expires_on;
+        let next_expiry = account.lots.iter().map(expires_on).min().map(|on| NextExpiry {
+            on,
+            amount: account
+                .lots
+                .iter()
+                .filter(|lot| expires_on(lot) == on)
+                .map(Lot::remaining)
+                .sum(),
+        });
+        Self {
+            account_id: account.id.clone(),
+            kind: account.profile.kind,
+            plan: account.profile.plan,
+            status: account.profile.status,
+            billing_cycle: BillingCycle {
+                starts_on: cycle::containing(account.profile.anchor, today),
+                ends_on: next - Days::new(1),
+                next_grant_on: next,
+            },
+            balance: account.balance(),
+            next_expiry,
+            pending_plan: None,
+        }
+    }
+}
+
+/// A request to open an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// Who will hold it.
+    pub kind: Kind,
+    /// The person behind it.
+    pub person_id: PersonId,
+    /// Where to write to.
+    pub email: Option<Email>,
+    /// A past day from which billing cycles are counted; today where absent.
+    pub opened_on: Option<NaiveDate>,
+}
+
+impl Open {
+    /// Whether opening again asks for the account that is there.
+    pub fn matches(&self, profile: &Profile) -> bool {
+        self.kind == profile.kind
+            && self.person_id == profile.person_id
+            && self.opened_on.is_none_or(|day| day == profile.opened_on)
+    }
+
+    /// Opens the account: the signup bonus for a new freelancer, and the grant of the cycle that
+    /// contains today. A past opening day fixes the anchor and earns no back grants.
+    ///
+    /// # Errors
+    /// `invalid_field` when the opening day is to come.
+    pub fn plan(
+        &self,
+        policy: &Policy,
+        now: Time,
+        id: &AccountId,
+        person_is_new: bool,
+    ) -> Result<(Account, Option<Writes>), Refusal> {
+        let today = now.date_naive();
+        let opened_on = self.opened_on.unwrap_or(today);
+        if opened_on > today {
+            Err(Invalid::field("opened_on", "must not be after today"))?;
+        }
+        let profile = Profile {
+            kind: self.kind,
+            person_id: self.person_id.clone(),
+            plan: Plan::Basic,
+            status: Status::Active,
+            opened_on,
+            anchor: opened_on,
+            next_grant_on: cycle::after(opened_on, today),
+            seq: Seq::NONE,
+        };
+        let cycle_start = cycle::containing(opened_on, today);
+        let account = Account::unborn(id.clone(), profile, now, policy);
+        let mut draft = Draft::new(policy, now, account);
+        draft.change_profile("opened", None, |_| {});
+
+        let bonus = person_is_new && self.kind == Kind::Freelancer;
+        if bonus && !policy.signup.amount.is_zero() {
+            draft.issue(Source::Signup, "signup", policy.signup.amount, None);
+        }
+        draft.grant(cycle_start, now);
+
+        let claim = bonus.then(|| Guard::NewPerson(self.person_id.clone()));
+        Ok(draft.finish(claim.into_iter().collect()))
+    }
+}
+
+/// A request to change an account.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Amend {
+    /// Suspend or reactivate.
+    pub status: Option<Status>,
+    /// Where to write to from now on.
+    pub email: Option<Email>,
+}
+
+impl Amend {
+    /// Books the change of status, if it is one.
+    pub fn plan(&self, mut draft: Draft<'_>) -> (Account, Option<Writes>) {
+        match self.status {
+            Some(status) if status != draft.account().profile.status => {
+                let reason = match status {
+                    Status::Active => "reactivated",
+                    Status::Suspended => "suspended",
+                };
+                draft.change_profile(reason, None, |profile| profile.status = status);
+                draft.finish(vec![])
+            }
+            _ => (draft.into_account(), None),
+        }
+    }
+}

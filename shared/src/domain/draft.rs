@@ -1,0 +1,610 @@
+//! A plan in the making: an account in memory, changed entry by entry, then turned into the one
+//! transaction that makes it so.
+//!
+//! The writes of lots are the difference between the lots as their items stand and as the last
+//! entry leaves them. What does not fit one transaction stays in the last entry as `pending`:
+//! every reader applies it, the next commit writes it. A plan is therefore atomic however many
+//! lots it touches, and a crash leaves nothing half-done.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+
+use super::account::{Account, Balance, Profile, Status};
+use super::ids::{AccountId, LotId, OperationId, PersonId, PromoCode, Reason, Reference, Seq};
+use super::journal::{Entry, EntryType};
+use super::lot::{Birth, Lot, Slice, Source};
+use super::policy::Policy;
+use super::purchase::Purchase;
+use super::receipt::Receipt;
+use super::time::{self, Time};
+use super::units::Connects;
+
+/// Actions that one `TransactWriteItems` carries.
+pub const MAX_ACTIONS: usize = 100;
+
+/// Entries that settling may put into one transaction. Each writes at most one lot beside itself,
+/// so with the profile there are 100 − (2 × 40 + 1) = 19 actions left for the command: its entry,
+/// a repayment of debt, its receipts and its lots, of which any number can be pending.
+pub const MAX_SETTLE_ENTRIES: usize = 40;
+
+/// Entries and guards that a command may add beside its lots.
+const MAX_COMMAND_ACTIONS: usize = 8;
+const _: () = assert!(2 * MAX_SETTLE_ENTRIES + 1 + MAX_COMMAND_ACTIONS <= MAX_ACTIONS);
+
+/// Lots that one entry may touch. At some 60 bytes for a slice and as much while it is pending,
+/// 2,000 lots fill 240 of the 400 KB that an item may have.
+pub const MAX_LOTS_PER_ENTRY: usize = 2_000;
+
+/// How a lot's item changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LotWrite {
+    /// A lot that has no item.
+    Create {
+        /// With what it holds.
+        lot: Lot,
+        /// When the scheduled run looks at it first.
+        due_at: Time,
+    },
+    /// Another number left.
+    Update {
+        /// With what it holds after.
+        lot: Lot,
+        /// What its item must hold before.
+        was: Connects,
+    },
+    /// Nothing left.
+    Delete {
+        /// Its birth.
+        birth: Birth,
+        /// What its item must hold before.
+        was: Connects,
+    },
+}
+
+/// How the profile's item changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileWrite {
+    /// As it is after.
+    pub profile: Profile,
+    /// The entry that had changed it before: its item must say so. None: there must be no item.
+    pub was: Option<Seq>,
+    /// When the scheduled run looks at it next, if it ever needs to.
+    pub due_at: Option<Time>,
+}
+
+/// What else must hold, and is written, in the same transaction.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Guard {
+    /// The operation is new.
+    NewReceipt(Receipt),
+    /// So much of a spend had come back, and now so much has.
+    Returned {
+        /// The spend.
+        spend: OperationId,
+        /// Before.
+        was: Connects,
+        /// After.
+        now: Connects,
+    },
+    /// The person had no signup bonus before.
+    NewPerson(PersonId),
+    /// One of a promo code's redemptions is taken, under the terms that were read.
+    Redemption {
+        /// The code.
+        code: PromoCode,
+        /// The slot it is counted in.
+        slot: u32,
+        /// The terms' version.
+        version: u64,
+    },
+    /// A purchase moves on.
+    Purchase {
+        /// As it is after; its step before is what the item must say.
+        purchase: Purchase,
+    },
+}
+
+/// One transaction's worth of changes, made by the core from a state it was shown. Not `Clone`: it
+/// is committed once, and a lost race is planned again from what is there then.
+#[derive(Debug, PartialEq)]
+pub struct Plan {
+    /// Whose.
+    pub account: AccountId,
+    /// New entries; the first one's number is the lock.
+    pub entries: Vec<Entry>,
+    /// Changes of lots.
+    pub lots: Vec<LotWrite>,
+    /// Change of the profile.
+    pub profile: Option<ProfileWrite>,
+    /// Whatever else belongs to it.
+    pub guards: Vec<Guard>,
+    /// Whether lots are left pending.
+    pub leaves_pending: bool,
+}
+
+/// An account being changed.
+#[derive(Debug, Clone)]
+pub struct Draft<'p> {
+    policy: &'p Policy,
+    now: Time,
+    account: Account,
+    entries: Vec<Entry>,
+    profile_was: Seq,
+    profile_changed: bool,
+}
+
+impl<'p> Draft<'p> {
+    /// Begins with an account as it was loaded.
+    pub fn new(policy: &'p Policy, now: Time, account: Account) -> Self {
+        Self {
+            policy,
+            // Time never goes back within a journal, whatever the clocks of its writers say.
+            now: now.max(account.head.at),
+            profile_was: account.profile.seq,
+            profile_changed: false,
+            entries: vec![],
+            account,
+        }
+    }
+
+    /// The account as it stands.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The account as it stands, without its writes.
+    pub fn into_account(self) -> Account {
+        self.account
+    }
+
+    /// The instant of every entry of this draft.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// The rules it is made under.
+    pub fn policy(&self) -> &'p Policy {
+        self.policy
+    }
+
+    /// The entries so far.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn available(&self) -> Connects {
+        self.account.head.after.available
+    }
+
+    fn debt(&self) -> Connects {
+        self.account.head.after.debt
+    }
+
+    fn next_seq(&self) -> Seq {
+        self.account.head.seq.next()
+    }
+
+    /// Adds an entry about changes that the lots already show, and seals it.
+    fn post(&mut self, booking: Booking) {
+        let mut entry = Entry {
+            seq: self.next_seq(),
+            at: self.now,
+            effective_at: booking.effective_at.unwrap_or(self.now),
+            entry_type: booking.entry_type,
+            reason: booking.reason,
+            amount: booking.amount,
+            slices: booking.slices,
+            after: Balance {
+                available: self.account.lots.iter().map(Lot::remaining).sum(),
+                held: self.account.head.after.held,
+                debt: booking.debt.unwrap_or_else(|| self.debt()),
+            },
+            reference: booking.reference,
+            policy_version: self.policy.version,
+            profile_seq: self.account.profile.seq,
+            pending: vec![],
+            prev_hash: self.account.head.hash,
+            hash: self.account.head.hash,
+        };
+        debug_assert_eq!(
+            i128::from(entry.after.available.get()),
+            i128::from(self.available().get()) + i128::from(entry.amount),
+            "available after an entry is available before it and its amount"
+        );
+        entry.hash = entry.seal(&self.account.lots);
+        self.account.head = entry.clone();
+        self.entries.push(entry);
+    }
+
+    /// Changes the profile and says so in the journal.
+    pub fn change_profile(
+        &mut self,
+        reason: &'static str,
+        about: Option<(Time, Reference)>,
+        change: impl FnOnce(&mut Profile),
+    ) {
+        change(&mut self.account.profile);
+        self.profile_changed = true;
+        let (effective_at, reference) = about.unzip();
+        self.post(Booking {
+            effective_at,
+            reference,
+            ..Booking::new(EntryType::Account, Reason::of(reason))
+        });
+    }
+
+    /// Issues one lot that is born now and lives as long as the policy says.
+    pub fn issue(
+        &mut self,
+        source: Source,
+        reason: &'static str,
+        quantity: Connects,
+        reference: Option<Reference>,
+    ) -> Birth {
+        let expires_on = self.policy.expires_on(self.now.date_naive());
+        self.issue_at(source, reason, quantity, reference, self.now, expires_on)
+    }
+
+    /// Issues one lot with a birth and a last usable day of its own; what it brings first covers
+    /// any debt.
+    pub fn issue_at(
+        &mut self,
+        source: Source,
+        reason: &'static str,
+        quantity: Connects,
+        reference: Option<Reference>,
+        issued_at: Time,
+        expires_on: NaiveDate,
+    ) -> Birth {
+        let birth = Birth {
+            id: LotId {
+                seq: self.next_seq(),
+                index: 0,
+            },
+            source,
+            issued_at,
+            expires_on,
+            quantity,
+        };
+        self.add_lot(Lot::issued(birth.clone()));
+        self.post(Booking {
+            effective_at: Some(issued_at),
+            amount: quantity.credit(),
+            slices: vec![Slice {
+                birth: birth.clone(),
+                amount: quantity,
+            }],
+            reference: reference.clone(),
+            ..Booking::new(EntryType::Issue, Reason::of(reason))
+        });
+        self.cover_debt(reference);
+        birth
+    }
+
+    fn add_lot(&mut self, lot: Lot) {
+        let at = self
+            .account
+            .lots
+            .partition_point(|other| other.birth().age_key() < lot.birth().age_key());
+        self.account.lots.insert(at, lot);
+    }
+
+    /// Books the grants of the cycle that starts on `start`, as lots born at `issued_at`. What
+    /// would have expired by now is not issued.
+    pub fn grant(&mut self, start: NaiveDate, issued_at: Time) {
+        let profile = &self.account.profile;
+        let grants = self.policy.grants(profile.kind, profile.plan);
+        let expires_on = self.policy.expires_on(issued_at.date_naive());
+        if super::lot::first_instant_after(expires_on) <= self.now {
+            return;
+        }
+        for grant in grants {
+            self.issue_at(
+                grant.source,
+                grant.source.as_str(),
+                grant.amount,
+                Some(Reference::of("cycle", start)),
+                issued_at,
+                expires_on,
+            );
+        }
+    }
+
+    /// Moves the next grant on, past a cycle start that is dealt with.
+    pub fn cycle_done(&mut self, next: NaiveDate) {
+        self.account.profile.next_grant_on = next;
+        self.profile_changed = true;
+    }
+
+    /// Takes exactly `amount` out of the lots in the order of use, without an entry; the caller
+    /// has seen that there is enough. `None` when that would touch more lots than an entry holds.
+    fn take(&mut self, amount: Connects) -> Option<Vec<Slice>> {
+        let mut order: Vec<&mut Lot> = self.account.lots.iter_mut().collect();
+        self.policy.use_order(&mut order);
+        let slices: Vec<Slice> = order
+            .into_iter()
+            .scan(amount, |wanted, lot| {
+                (!wanted.is_zero()).then(|| {
+                    let slice = lot.take(*wanted);
+                    *wanted -= slice.as_ref().map_or(Connects::ZERO, |slice| slice.amount);
+                    slice
+                })
+            })
+            .flatten()
+            .collect();
+        self.account.lots.retain(|lot| !lot.remaining().is_zero());
+        (slices.len() <= MAX_LOTS_PER_ENTRY).then_some(slices)
+    }
+
+    /// Uses `amount` in the order of use. `None` when there is too little, or it lies in more lots
+    /// than one entry can name: then nothing may be made of this draft.
+    pub fn spend(
+        &mut self,
+        amount: Connects,
+        reason: Reason,
+        reference: Reference,
+    ) -> Option<Vec<Slice>> {
+        if amount > self.available() {
+            return None;
+        }
+        let slices = self.take(amount)?;
+        self.post(Booking {
+            amount: amount.debit(),
+            slices: slices.clone(),
+            reference: Some(reference),
+            ..Booking::new(EntryType::Spend, reason)
+        });
+        Some(slices)
+    }
+
+    /// Gives slices back: to their own lots where those stay usable for as long as the policy
+    /// promises, else as grace lots that keep the original's place in the order.
+    pub fn give_back(
+        &mut self,
+        slices: &[Slice],
+        reason: Reason,
+        reference: Reference,
+    ) -> Vec<Slice> {
+        let seq = self.next_seq();
+        let floor = self.policy.return_floor(self.now);
+        let mut grace = 0..;
+        let landed: Vec<Slice> = slices
+            .iter()
+            .map(|slice| {
+                if slice.birth.expires_on >= floor {
+                    self.put_back(slice);
+                    return slice.clone();
+                }
+                let birth = Birth {
+                    id: LotId {
+                        seq,
+                        index: grace.next().unwrap_or_default(),
+                    },
+                    source: Source::Grace,
+                    issued_at: slice.birth.issued_at,
+                    expires_on: floor,
+                    quantity: slice.amount,
+                };
+                self.add_lot(Lot::issued(birth.clone()));
+                Slice {
+                    birth,
+                    amount: slice.amount,
+                }
+            })
+            .collect();
+        let amount: Connects = landed.iter().map(|slice| slice.amount).sum();
+        self.post(Booking {
+            amount: amount.credit(),
+            slices: landed.clone(),
+            reference: Some(reference.clone()),
+            ..Booking::new(EntryType::Return, reason)
+        });
+        self.cover_debt(Some(reference));
+        landed
+    }
+
+    fn put_back(&mut self, slice: &Slice) {
+        let live = self
+            .account
+            .lots
+            .iter_mut()
+            .find(|lot| lot.birth().id == slice.birth.id);
+        match live {
+            // A slice came out of its lot, so the lot has room for it.
+            Some(lot) => {
+                let fits = lot.put_back(slice.amount);
+                debug_assert!(fits, "a lot never holds more than it was issued with");
+            }
+            None => {
+                if let Some(lot) = Lot::with_remaining(slice.birth.clone(), slice.amount) {
+                    self.add_lot(lot);
+                }
+            }
+        }
+    }
+
+    /// Books the end of the lot at `place`: whatever was left of it lapses.
+    pub fn expire(&mut self, place: usize) {
+        let lot = self.account.lots.remove(place);
+        self.post(Booking {
+            effective_at: Some(lot.birth().expires_at()),
+            amount: lot.remaining().debit(),
+            slices: vec![Slice {
+                birth: lot.birth().clone(),
+                amount: lot.remaining(),
+            }],
+            ..Booking::new(EntryType::Expire, Reason::of("expired"))
+        });
+    }
+
+    /// Takes away what is left of a lot and owes the rest that was spent, then covers what it can
+    /// of that from other lots.
+    pub fn revoke(&mut self, birth: &Birth, expired: Connects, reference: Reference) {
+        let place = self
+            .account
+            .lots
+            .iter()
+            .position(|lot| lot.birth().id == birth.id);
+        let left = place.map_or(Connects::ZERO, |place| {
+            self.account.lots.remove(place).remaining()
+        });
+        let slice = Slice {
+            birth: birth.clone(),
+            amount: left,
+        };
+        self.post(Booking {
+            amount: left.debit(),
+            slices: (!left.is_zero()).then_some(slice).into_iter().collect(),
+            debt: Some(self.debt() + (birth.quantity - left - expired)),
+            reference: Some(reference.clone()),
+            ..Booking::new(EntryType::Revoke, Reason::of("chargeback"))
+        });
+        self.cover_debt(Some(reference));
+    }
+
+    fn cover_debt(&mut self, reference: Option<Reference>) {
+        let covered = self.debt().min(self.available());
+        if covered.is_zero() {
+            return;
+        }
+        let mut attempt = self.clone();
+        // Where the debt lies in more lots than one entry can name, the next credit goes on.
+        if let Some(slices) = attempt.take(covered) {
+            *self = attempt;
+            self.post(Booking {
+                amount: covered.debit(),
+                slices,
+                debt: Some(self.debt() - covered),
+                reference,
+                ..Booking::new(EntryType::DebtRepaid, Reason::of("debt"))
+            });
+        }
+    }
+
+    /// Books nothing but that pending lots are being written.
+    pub fn flush(&mut self) {
+        let reason = self.account.head.reason.clone();
+        let reference = self.account.head.reference.clone();
+        self.post(Booking {
+            reference,
+            ..Booking::new(EntryType::Pending, reason)
+        });
+    }
+
+    /// Turns the draft into the account after it and the plan that makes it so; no plan where
+    /// there is nothing to book.
+    pub fn finish(mut self, guards: Vec<Guard>) -> (Account, Option<Plan>) {
+        let Some(last) = self.entries.last().map(|entry| entry.seq) else {
+            return (self.account, None);
+        };
+        let profile = self.profile_changed.then(|| {
+            self.account.profile.seq = last;
+            ProfileWrite {
+                profile: self.account.profile.clone(),
+                was: (self.profile_was != Seq::NONE).then_some(self.profile_was),
+                due_at: self.next_grant_at(),
+            }
+        });
+
+        let fixed = self.entries.len() + usize::from(profile.is_some()) + guards.len();
+        let mut lots = self.lot_writes();
+        let pending = lots.split_off(lots.len().min(MAX_ACTIONS - fixed));
+
+        // The last entry is what the next reader checks the whole account against.
+        if let Some(entry) = self.entries.last_mut() {
+            entry.profile_seq = self.account.profile.seq;
+            entry.pending = pending.iter().map(LotWrite::lot_after).collect();
+            entry.hash = entry.seal(&self.account.lots);
+            self.account.head = entry.clone();
+        }
+        let plan = Plan {
+            account: self.account.id.clone(),
+            entries: self.entries,
+            lots,
+            profile,
+            guards,
+            leaves_pending: !pending.is_empty(),
+        };
+        (self.account, Some(plan))
+    }
+
+    fn next_grant_at(&self) -> Option<Time> {
+        self.account
+            .has_grants(self.policy)
+            .then(|| time::midnight(self.account.profile.next_grant_on))
+    }
+
+    fn lot_writes(&self) -> Vec<LotWrite> {
+        let mut stored: BTreeMap<LotId, &Lot> = self
+            .account
+            .stored
+            .iter()
+            .map(|lot| (lot.birth().id, lot))
+            .collect();
+        let changed = self.account.lots.iter().filter_map(|lot| {
+            match stored.remove(&lot.birth().id) {
+                None => Some(LotWrite::Create {
+                    lot: lot.clone(),
+                    due_at: lot
+                        .birth()
+                        .next_due(self.now, &self.policy.lots.notice_days),
+                }),
+                Some(was) if was.remaining() != lot.remaining() => Some(LotWrite::Update {
+                    lot: lot.clone(),
+                    was: was.remaining(),
+                }),
+                Some(_) => None,
+            }
+        });
+        let mut writes: Vec<LotWrite> = changed.collect();
+        writes.extend(stored.into_values().map(|lot| LotWrite::Delete {
+            birth: lot.birth().clone(),
+            was: lot.remaining(),
+        }));
+        writes
+    }
+
+    /// Whether the account may not spend or be granted anything.
+    pub fn is_suspended(&self) -> bool {
+        self.account.profile.status == Status::Suspended
+    }
+}
+
+impl LotWrite {
+    fn lot_after(&self) -> Lot {
+        match self {
+            Self::Create { lot, .. } | Self::Update { lot, .. } => lot.clone(),
+            Self::Delete { birth, .. } => {
+                let mut lot = Lot::issued(birth.clone());
+                lot.take(birth.quantity);
+                lot
+            }
+        }
+    }
+}
+
+/// What an entry says, before it has a number and a seal.
+struct Booking {
+    entry_type: EntryType,
+    reason: Reason,
+    amount: i64,
+    slices: Vec<Slice>,
+    effective_at: Option<Time>,
+    debt: Option<Connects>,
+    reference: Option<Reference>,
+}
+
+impl Booking {
+    fn new(entry_type: EntryType, reason: Reason) -> Self {
+        Self {
+            entry_type,
+            reason,
+            amount: 0,
+            slices: vec![],
+            effective_at: None,
+            debt: None,
+            reference: None,
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Identifiers. Those from outside are parsed once, at the edge; ours follow from what they name,
+//! so a retry makes the same one.
+
+use std::fmt;
+
+use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use sha2::{Digest, Sha256};
+
+use super::refusal::Invalid;
+
+/// The longest id that is accepted from outside.
+const MAX_EXTERNAL_ID: usize = 64;
+
+/// What a promo code may measure.
+const PROMO_CODE_LENGTH: std::ops::RangeInclusive<usize> = 3..=32;
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $parse:path) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks the text.
+            ///
+            /// # Errors
+            /// `invalid_field` when the text is not of this id's form.
+            pub fn try_new(text: &str) -> Result<Self, Invalid> {
+                $parse($field, text).map(Self)
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::try_new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// A holder's account: `[A-Za-z0-9_-]{1,64}`, chosen by the marketplace.
+    AccountId, "account_id", external_id
+);
+text_id!(
+    /// A natural person behind accounts: the signup bonus is once per person.
+    PersonId, "person_id", external_id
+);
+text_id!(
+    /// A job of the marketplace.
+    JobId, "job_id", external_id
+);
+text_id!(
+    /// A promo code: `[A-Z0-9-]{3,32}`, upper-cased on input.
+    PromoCode, "code", promo_code
+);
+text_id!(
+    /// What an entry is about: `job:…`, `purchase:…`, `promo:…`, `cycle:…`, `spend:…` and so on.
+    Reference, "reference", reference
+);
+text_id!(
+    /// Why an entry was made: `[a-z_]{1,40}`.
+    Reason, "reason", reason
+);
+text_id!(
+    /// One of our own ids: a prefix and 26 base32 characters.
+    OperationId, "id", operation_id
+);
+
+fn external_id(field: &str, text: &str) -> Result<String, Invalid> {
+    let fits = (1..=MAX_EXTERNAL_ID).contains(&text.len()) && text.bytes().all(is_id_byte);
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| Invalid::field(field, "must match [A-Za-z0-9_-]{1,64}"))
+}
+
+fn promo_code(field: &str, text: &str) -> Result<String, Invalid> {
+    let fits = PROMO_CODE_LENGTH.contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    fits.then(|| text.to_ascii_uppercase())
+        .ok_or_else(|| Invalid::field(field, "must match [A-Z0-9-]{3,32}"))
+}
+
+fn reference(field: &str, text: &str) -> Result<String, Invalid> {
+    let fits = text.split_once(':').is_some_and(|(kind, id)| {
+        (1..=32).contains(&kind.len())
+            && kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            && (1..=MAX_EXTERNAL_ID).contains(&id.len())
+            && id.bytes().all(is_id_byte)
+    });
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        Invalid::field(
+            field,
+            "must be a kind and an id, such as job:J1: [a-z_]{1,32}:[A-Za-z0-9_-]{1,64}",
+        )
+    })
+}
+
+fn reason(field: &str, text: &str) -> Result<String, Invalid> {
+    let fits = (1..=40).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| Invalid::field(field, "must match [a-z_]{1,40}"))
+}
+
+fn operation_id(field: &str, text: &str) -> Result<String, Invalid> {
+    let fits = text.split_once('_').is_some_and(|(prefix, hash)| {
+        prefix.len() == 2
+            && prefix.bytes().all(|b| b.is_ascii_lowercase())
+            && hash.len() == 26
+            && hash.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    });
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| Invalid::field(field, "is not an id of this system"))
+}
+
+fn is_id_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+impl Reason {
+    /// A reason of the vocabulary, known when the program is written.
+    pub fn of(word: &'static str) -> Self {
+        debug_assert!(reason("reason", word).is_ok());
+        Self(word.to_owned())
+    }
+}
+
+impl Reference {
+    /// A reference whose parts are known to fit.
+    pub fn of(kind: &'static str, id: impl fmt::Display) -> Self {
+        Self(format!("{kind}:{id}"))
+    }
+}
+
+/// The kinds of operation that leave a receipt; the scope of an idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// `sp_…`
+    Spend,
+    /// `pu_…`
+    Purchase,
+    /// `rf_…`
+    Refund,
+    /// `rd_…`
+    Redemption,
+}
+
+impl Operation {
+    /// The two letters that its ids begin with.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Spend => "sp",
+            Self::Purchase => "pu",
+            Self::Refund => "rf",
+            Self::Redemption => "rd",
+        }
+    }
+}
+
+impl OperationId {
+    /// The id of the operation that `key` names in this account: the same for every retry.
+    pub fn derive(account: &AccountId, operation: Operation, key: &str) -> Self {
+        let digest = Sha256::new()
+            .chain_update(account.as_str())
+            .chain_update([0])
+            .chain_update(operation.prefix())
+            .chain_update([0])
+            .chain_update(key)
+            .finalize();
+        let hash = BASE32_NOPAD.encode(&digest[..17]).to_ascii_lowercase();
+        Self(format!("{}_{}", operation.prefix(), &hash[..26]))
+    }
+
+    /// Whether this is an id of that kind of operation.
+    pub fn is(&self, operation: Operation) -> bool {
+        self.0.starts_with(operation.prefix())
+    }
+}
+
+/// What a request asked for, as far as two requests under one idempotency key must agree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Of an operation's name and its parsed arguments: the canonical body.
+    pub fn of(operation: Operation, arguments: &impl Serialize) -> Self {
+        // A `Value` keeps its members in order of name, whatever order they came in.
+        let canonical = serde_json::to_value(arguments).unwrap_or_default().to_string();
+        let digest = Sha256::new()
+            .chain_update(operation.prefix())
+            .chain_update([0])
+            .chain_update(canonical)
+            .finalize();
+        Self(HEXLOWER.encode(&digest[..16]))
+    }
+
+    /// The stored form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The number of a journal entry in its account, from 1, without gaps.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Seq(u64);
+
+impl Seq {
+    /// Before the first entry.
+    pub const NONE: Self = Self(0);
+
+    /// That number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The one after it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A lot's name: the entry that issued it and its place in that entry, `12-0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LotId {
+    /// The issuing entry.
+    pub seq: Seq,
+    /// Its place among the lots of that entry, from 0.
+    pub index: u32,
+}
+
+impl fmt::Display for LotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.seq, self.index)
+    }
+}
+
+impl std::str::FromStr for LotId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        text.split_once('-')
+            .and_then(|(seq, index)| {
+                Some(Self {
+                    seq: Seq(seq.parse().ok()?),
+                    index: index.parse().ok()?,
+                })
+            })
+            .ok_or_else(|| Invalid::field("lot_id", "is not a lot id"))
+    }
+}
+
+impl Serialize for LotId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LotId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}

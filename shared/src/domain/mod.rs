@@ -1,0 +1,23 @@
+//! The pure core: `(account, command, now, policy) → plan | refusal`.
+//! Integers only, no I/O, no clock; whatever varies is an argument.
+
+pub mod account;
+pub mod cycle;
+pub mod draft;
+pub mod email;
+pub mod history;
+pub mod ids;
+pub mod journal;
+pub mod key;
+pub mod lot;
+pub mod policy;
+pub mod promo;
+pub mod purchase;
+pub mod receipt;
+pub mod refund;
+pub mod refusal;
+pub mod settle;
+pub mod spend;
+pub mod time;
+pub mod units;
+

@@ -1,0 +1,338 @@
+//! The marketplace's numbers, read from `infra/policy.toml`.
+
+use std::collections::BTreeMap;
+
+use chrono::{Days, Months, NaiveDate};
+use serde::{Deserialize, Serialize};
+
+use super::account::{Kind, Plan};
+use super::lot::{Lot, Source};
+use super::refusal::Invalid;
+use super::time::Time;
+use super::units::{Connects, Money};
+
+/// The policy that is built in; `CONNECTS_POLICY` names another file.
+pub const BUILT_IN: &str = include_str!("../../../infra/policy.toml");
+
+/// More catch-up than any policy asks for would not fit one transaction.
+const MAX_GRANTS_PER_CYCLE: usize = 4;
+
+/// A policy that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// Not TOML of the expected form.
+    #[error("the policy can't be read: {0}")]
+    Form(#[from] toml::de::Error),
+    /// A value that the ledger could not keep.
+    #[error("the policy's {0}")]
+    Value(&'static str),
+}
+
+/// Every number of the rules.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Raised with every change; each journal entry names it.
+    pub version: u32,
+    /// How lots are ordered, and how long they live.
+    pub lots: LotPolicy,
+    /// What happens to what comes back.
+    pub returns: ReturnPolicy,
+    /// The signup bonus.
+    pub signup: SignupPolicy,
+    /// The grants of each cycle.
+    pub grants: BTreeMap<Kind, BTreeMap<Plan, Vec<Grant>>>,
+    /// Prices and bounds of buying.
+    pub purchases: PurchasePolicy,
+}
+
+/// `[lots]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LotPolicy {
+    /// Which lot is used first.
+    pub order: Order,
+    /// Months from the issue day to the last usable day.
+    pub valid_months: u32,
+    /// Days before the last usable day on which the holder is told.
+    pub notice_days: Vec<u32>,
+}
+
+/// Which lot is used first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The oldest.
+    Issued,
+    /// The one that expires first; the oldest among equals.
+    EarliestExpiry,
+}
+
+/// `[returns]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReturnPolicy {
+    /// Days after the return for which anything that comes back is usable at least.
+    pub floor_days: u32,
+}
+
+/// `[signup]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignupPolicy {
+    /// Connects for a person's first registration.
+    pub amount: Connects,
+}
+
+/// One lot of a cycle's grant.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// `monthly_free` or `plan_included`.
+    pub source: Source,
+    /// How many.
+    pub amount: Connects,
+}
+
+/// `[purchases]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PurchasePolicy {
+    /// Minor units for one Connect.
+    pub unit_price: u64,
+    /// ISO 4217.
+    pub currency: String,
+    /// The fewest that can be bought.
+    pub minimum: Connects,
+    /// The most that can be bought at once.
+    pub maximum: Connects,
+    /// Hours after which an open payment is cancelled.
+    pub cancel_after_hours: u32,
+    /// What the shop shows, by kind of account.
+    pub bundles: BTreeMap<Kind, Vec<Connects>>,
+}
+
+impl Policy {
+    /// Reads a policy file.
+    ///
+    /// # Errors
+    /// When it is not of this form or holds a value that the ledger could not keep.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        toml::from_str::<Self>(text)?.checked()
+    }
+
+    fn checked(self) -> Result<Self, PolicyError> {
+        let grants = || self.grants.values().flat_map(BTreeMap::values);
+        let bundles = || self.purchases.bundles.values().flatten();
+        let is_grant = |grant: &Grant| {
+            matches!(grant.source, Source::MonthlyFree | Source::PlanIncluded)
+                && !grant.amount.is_zero()
+        };
+        let rules = [
+            (
+                (1..=120).contains(&self.lots.valid_months),
+                "lots.valid_months must be from 1 to 120",
+            ),
+            (
+                self.lots.notice_days.iter().all(|days| *days <= 365),
+                "lots.notice_days must be at most 365 each",
+            ),
+            (
+                self.returns.floor_days <= 3650,
+                "returns.floor_days must be at most 3650",
+            ),
+            (
+                grants().all(|lots| lots.len() <= MAX_GRANTS_PER_CYCLE),
+                "grants must be at most 4 lots for a cycle",
+            ),
+            (
+                grants().flatten().all(is_grant),
+                "grants must each be monthly_free or plan_included, and more than 0",
+            ),
+            (
+                [Kind::Freelancer, Kind::Agency]
+                    .iter()
+                    .all(|kind| self.purchases.bundles.contains_key(kind)),
+                "purchases.bundles must name each kind of account",
+            ),
+            (
+                (1..=1_000_000).contains(&self.purchases.unit_price),
+                "purchases.unit_price must be from 1 to 1000000",
+            ),
+            (
+                self.purchases.currency.len() == 3
+                    && self.purchases.currency.bytes().all(|b| b.is_ascii_uppercase()),
+                "purchases.currency must be three capital letters",
+            ),
+            (
+                !self.purchases.minimum.is_zero()
+                    && self.purchases.minimum <= self.purchases.maximum
+                    && self.purchases.maximum.get() <= 1_000_000,
+                "purchases.minimum and maximum must be from 1 to 1000000, in order",
+            ),
+            (
+                bundles().all(|n| (self.purchases.minimum..=self.purchases.maximum).contains(n)),
+                "purchases.bundles must lie within the minimum and maximum",
+            ),
+            (
+                (1..=720).contains(&self.purchases.cancel_after_hours),
+                "purchases.cancel_after_hours must be from 1 to 720",
+            ),
+        ];
+        match rules.iter().find(|(kept, _)| !kept) {
+            Some((_, broken)) => Err(PolicyError::Value(broken)),
+            None => Ok(self),
+        }
+    }
+
+    /// The lots that a cycle's start brings to such an account.
+    pub fn grants(&self, kind: Kind, plan: Plan) -> &[Grant] {
+        self.grants
+            .get(&kind)
+            .and_then(|plans| plans.get(&plan))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The last usable day of a lot issued on `day`: its anniversary, 29 February's on the 28th.
+    pub fn expires_on(&self, day: NaiveDate) -> NaiveDate {
+        day.checked_add_months(Months::new(self.lots.valid_months))
+            .unwrap_or(NaiveDate::MAX)
+    }
+
+    /// The earliest last usable day of anything that comes back on the day of `now`.
+    pub fn return_floor(&self, now: Time) -> NaiveDate {
+        now.date_naive() + Days::new(self.returns.floor_days.into())
+    }
+
+    /// Puts lots in the order in which they are used. They come oldest first.
+    pub fn use_order(&self, lots: &mut [&mut Lot]) {
+        match self.lots.order {
+            Order::Issued => {}
+            Order::EarliestExpiry => {
+                lots.sort_by_key(|lot| (lot.birth().expires_on, lot.birth().age_key()));
+            }
+        }
+    }
+
+    /// The price of one Connect.
+    pub fn unit_price(&self) -> Money {
+        Money {
+            amount: self.purchases.unit_price,
+            currency: self.purchases.currency.clone(),
+        }
+    }
+
+    /// The price of `quantity`, once it is known to be for sale.
+    ///
+    /// # Errors
+    /// `below_minimum` or `above_maximum` when it is not.
+    pub fn price(&self, quantity: i64) -> Result<(Connects, Money), Invalid> {
+        let (min, max) = (self.purchases.minimum, self.purchases.maximum);
+        match Invalid::range("quantity", quantity, min.credit(), max.credit()) {
+            Some(invalid) => Err(invalid),
+            None => {
+                let quantity = Connects::new(quantity.unsigned_abs());
+                Ok((quantity, self.unit_price().times(quantity)))
+            }
+        }
+    }
+
+    /// What the shop shows to such an account.
+    pub fn catalog(&self, kind: Kind) -> Catalog {
+        let unit_price = self.unit_price();
+        let bundles = self.purchases.bundles.get(&kind).into_iter().flatten();
+        Catalog {
+            bundles: bundles
+                .map(|quantity| Bundle {
+                    quantity: *quantity,
+                    price: unit_price.times(*quantity),
+                })
+                .collect(),
+            custom: Custom {
+                min: self.purchases.minimum,
+                max: self.purchases.maximum,
+            },
+            unit_price,
+        }
+    }
+}
+
+/// What can be bought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Catalog {
+    /// For one Connect.
+    pub unit_price: Money,
+    /// The sizes that are offered.
+    pub bundles: Vec<Bundle>,
+    /// The bounds of any other size.
+    pub custom: Custom,
+}
+
+/// One offered size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Bundle {
+    /// How many.
+    pub quantity: Connects,
+    /// For how much.
+    pub price: Money,
+}
+
+/// The bounds of a custom size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Custom {
+    /// The fewest.
+    pub min: Connects,
+    /// The most.
+    pub max: Connects,
+}
+
+#[cfg(test)]
+pub(crate) fn built_in() -> Policy {
+    Policy::parse(BUILT_IN).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lot_lives_to_its_anniversary() {
+        let policy = built_in();
+        for (issued, last) in [
+            ("2025-03-15", "2026-03-15"),
+            ("2024-02-29", "2025-02-28"),
+            ("2023-02-28", "2024-02-28"),
+        ] {
+            let issued = issued.parse().unwrap();
+            assert_eq!(policy.expires_on(issued).to_string(), last);
+        }
+    }
+
+    #[test]
+    fn prices_are_exact_and_bounded() {
+        let policy = built_in();
+        for (quantity, cents) in [(10, 150), (37, 555), (300, 4_500), (1_000_000, 15_000_000)] {
+            assert_eq!(policy.price(quantity).unwrap().1.amount, cents);
+        }
+        for quantity in [i64::MIN, -1, 0, 9, 1_000_001, i64::MAX] {
+            assert!(policy.price(quantity).is_err(), "{quantity}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_could_not_be_kept_is_refused() {
+        for (good, bad) in [
+            ("valid_months = 12", "valid_months = 0"),
+            ("unit_price = 15", "unit_price = 0"),
+            ("minimum = 10", "minimum = 0"),
+            ("currency = \"USD\"", "currency = \"usd\""),
+            ("version = 1", "version = 1\nsurprise = 2"),
+            ("source = \"monthly_free\"", "source = \"gift\""),
+            ("agency = [10,", "agency = [9,"),
+        ] {
+            let text = BUILT_IN.replacen(good, bad, 1);
+            assert_ne!(text, BUILT_IN, "{good} is not in the policy any more");
+            assert!(Policy::parse(&text).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Buying: pending until the payment is known, then paid or declined, once.
+
+use serde::{Deserialize, Serialize};
+
+use super::account::Balance;
+use super::draft::{Draft, Guard, Plan};
+use super::ids::{AccountId, Fingerprint, LotId, Operation, OperationId, PromoCode, Reference};
+use super::key::IdempotencyKey;
+use super::lot::{Birth, Source};
+use super::refusal::Refusal;
+use super::time::{self, Time};
+use super::units::{Connects, Money};
+
+/// Where a purchase stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PurchaseStatus {
+    /// The payment's outcome is not known yet.
+    Pending,
+    /// Paid and credited.
+    Paid,
+    /// Definitely not paid; nothing was issued.
+    Declined,
+    /// Paid, then taken back by the payer's bank.
+    ChargedBack,
+}
+
+impl PurchaseStatus {
+    /// The step that must come before this one.
+    pub const fn before(self) -> Option<Self> {
+        match self {
+            Self::Pending => None,
+            Self::Paid | Self::Declined => Some(Self::Pending),
+            Self::ChargedBack => Some(Self::Paid),
+        }
+    }
+}
+
+/// A request to buy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PurchaseCommand {
+    /// How many; the policy says how few and how many.
+    pub quantity: i64,
+    /// A code that rides on the purchase.
+    pub promo_code: Option<PromoCode>,
+    /// A payment method that the provider knows.
+    pub payment_method: Option<String>,
+}
+
+impl PurchaseCommand {
+    /// The id that this request has under `key`; the provider's idempotency key too.
+    pub fn id(account: &AccountId, key: &IdempotencyKey) -> OperationId {
+        OperationId::derive(account, Operation::Purchase, key.as_str())
+    }
+
+    /// What a retry must agree with.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(Operation::Purchase, self)
+    }
+}
+
+/// A purchase with everything that was fixed when it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purchase {
+    /// Its id.
+    pub id: OperationId,
+    /// What it was asked for.
+    pub fingerprint: Fingerprint,
+    /// Where it stands.
+    pub status: PurchaseStatus,
+    /// How many Connects.
+    pub quantity: Connects,
+    /// The whole price.
+    pub price: Money,
+    /// The provider's payment method.
+    pub payment_method: String,
+    /// When it began.
+    #[serde(with = "time::as_text")]
+    pub created_at: Time,
+    /// What it issued, packed, once paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lot: Option<PackedBirth>,
+    /// The balance after its last step that moved Connects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Balance>,
+    /// The idempotency key that a chargeback came under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chargeback_key: Option<IdempotencyKey>,
+}
+
+/// A lot's birth as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedBirth(pub Birth);
+
+impl Serialize for PackedBirth {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&super::lot::Lot::issued(self.0.clone()))
+    }
+}
+
+impl<'de> Deserialize<'de> for PackedBirth {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse::<super::lot::Lot>()
+            .map(|lot| Self(lot.birth().clone()))
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Purchase {
+    /// A purchase that is about to be charged.
+    pub fn pending(
+        id: OperationId,
+        fingerprint: Fingerprint,
+        quantity: Connects,
+        price: Money,
+        payment_method: String,
+        now: Time,
+    ) -> Self {
+        Self {
+            id,
+            fingerprint,
+            status: PurchaseStatus::Pending,
+            quantity,
+            price,
+            payment_method,
+            created_at: now,
+            lot: None,
+            after: None,
+            chargeback_key: None,
+        }
+    }
+
+    /// When a purchase still needs looking at: at once, for as long as it is pending.
+    pub fn due_at(&self) -> Option<Time> {
+        (self.status == PurchaseStatus::Pending).then_some(self.created_at)
+    }
+
+    /// This purchase, definitely not paid.
+    #[must_use]
+    pub fn declined(self) -> Self {
+        Self {
+            status: PurchaseStatus::Declined,
+            ..self
+        }
+    }
+
+    /// Credits a confirmed payment, to a suspended account too. The lot is born now.
+    pub fn plan_credit(&self, mut draft: Draft<'_>) -> (Self, Option<Plan>) {
+        let reference = Reference::of("purchase", &self.id);
+        let birth = draft.issue(Source::Purchase, "purchase", self.quantity, Some(reference));
+        let paid = Self {
+            status: PurchaseStatus::Paid,
+            lot: Some(PackedBirth(birth)),
+            after: Some(draft.account().balance()),
+            ..self.clone()
+        };
+        let (_, plan) = draft.finish(vec![Guard::Purchase {
+            purchase: paid.clone(),
+        }]);
+        (paid, plan)
+    }
+
+    /// Revokes what is left of the lot; what was spent of it becomes debt, covered at once from
+    /// other lots as far as they go. `expired` Connects of the lot lapsed before: nobody had them.
+    ///
+    /// # Errors
+    /// `already_charged_back`; `purchase_not_paid` for one that never was.
+    pub fn plan_chargeback(
+        &self,
+        mut draft: Draft<'_>,
+        key: Option<&IdempotencyKey>,
+        expired: Connects,
+    ) -> Result<(Self, Option<Plan>), Refusal> {
+        let birth = match (&self.status, &self.lot) {
+            (PurchaseStatus::Paid, Some(lot)) => &lot.0,
+            (PurchaseStatus::ChargedBack, _) => {
+                let existing = serde_json::to_value(PurchaseView::of(self, Balance::default()));
+                return Err(Refusal::AlreadyChargedBack {
+                    existing: existing.unwrap_or_default(),
+                });
+            }
+            _ => return Err(Refusal::PurchaseNotPaid),
+        };
+        draft.revoke(birth, expired, Reference::of("purchase", &self.id));
+        let charged_back = Self {
+            status: PurchaseStatus::ChargedBack,
+            after: Some(draft.account().balance()),
+            chargeback_key: key.cloned(),
+            ..self.clone()
+        };
+        let (_, plan) = draft.finish(vec![Guard::Purchase {
+            purchase: charged_back.clone(),
+        }]);
+        Ok((charged_back, plan))
+    }
+}
+
+/// A purchase as the contract shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PurchaseView {
+    /// Its id.
+    pub purchase_id: OperationId,
+    /// Where it stands.
+    pub status: PurchaseStatus,
+    /// How many Connects were bought.
+    pub quantity: Connects,
+    /// How many came on top; codes that bring some are not offered yet.
+    pub bonus: Connects,
+    /// What was charged.
+    pub price: Money,
+    /// What a code took off the price; codes that do are not offered yet.
+    pub discount: Money,
+    /// The lot it issued, once paid.
+    pub lot_id: Option<LotId>,
+    /// The balance after it; today's while it has moved nothing.
+    pub balance: Balance,
+}
+
+impl PurchaseView {
+    /// Of a purchase, beside the account's balance.
+    pub fn of(purchase: &Purchase, balance: Balance) -> Self {
+        Self {
+            purchase_id: purchase.id.clone(),
+            status: purchase.status,
+            quantity: purchase.quantity,
+            bonus: Connects::ZERO,
+            price: purchase.price.clone(),
+            discount: purchase.price.none(),
+            lot_id: purchase.lot.as_ref().map(|lot| lot.0.id),
+            balance: purchase.after.unwrap_or(balance),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Receipts: what an operation did, found by its id, so that a retry gets the first answer.
+
+use super::account::Balance;
+use super::ids::{Fingerprint, OperationId, Reference, Seq};
+use super::key::IdempotencyKey;
+use super::lot::Slice;
+use super::refusal::Refusal;
+use super::units::Connects;
+
+/// The receipt of a spend, a refund or a redemption. Its answer is made from it alone, and a spend's
+/// says which lots a refund goes back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The operation.
+    pub id: OperationId,
+    /// What it was asked for.
+    pub fingerprint: Fingerprint,
+    /// The idempotency key it came under, where that is not already what the id was made of.
+    pub key: Option<IdempotencyKey>,
+    /// Its journal entry.
+    pub seq: Seq,
+    /// How many Connects it moved.
+    pub amount: Connects,
+    /// Out of or into which lots.
+    pub slices: Vec<Slice>,
+    /// What the account had after it.
+    pub after: Balance,
+    /// What it was about.
+    pub reference: Reference,
+    /// How much of a spend has come back.
+    pub returned: Connects,
+}
+
+impl Receipt {
+    /// What of a spend can still come back.
+    pub fn returnable(&self) -> Connects {
+        self.amount - self.returned
+    }
+
+    /// This receipt, if the request that finds it is the one that made it.
+    ///
+    /// # Errors
+    /// `idempotency_key_reused` when it is another.
+    pub fn for_request(self, fingerprint: &Fingerprint) -> Result<Self, Refusal> {
+        match self.fingerprint == *fingerprint {
+            true => Ok(self),
+            false => Err(Refusal::IdempotencyKeyReused),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Refunds: Connects of a spend back to the lots they came from, last taken first.
+
+use serde::{Deserialize, Serialize};
+
+use super::account::Balance;
+use super::draft::{Draft, Guard, Plan};
+use super::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Reason};
+use super::key::IdempotencyKey;
+use super::lot::{SliceView, last_of, views};
+use super::receipt::Receipt;
+use super::refusal::Refusal;
+use super::units::Connects;
+
+/// What a refund is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundOf {
+    /// A plain spend.
+    SpendId(OperationId),
+    /// The account's proposal on a job.
+    JobId(JobId),
+}
+
+/// Why an operator gives Connects back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundReason {
+    /// As a courtesy.
+    Goodwill,
+    /// The spend was a mistake.
+    Correction,
+}
+
+impl RefundReason {
+    /// Both by their words.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("goodwill", Self::Goodwill), ("correction", Self::Correction)];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Goodwill => "goodwill",
+            Self::Correction => "correction",
+        }
+    }
+}
+
+/// A request to give back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefundCommand {
+    /// What it is of.
+    pub of: RefundOf,
+    /// How many; all that is left where absent.
+    pub amount: Option<Connects>,
+    /// Why.
+    pub reason: RefundReason,
+}
+
+impl RefundCommand {
+    /// The id that this request has under `key`.
+    pub fn id(account: &AccountId, key: &IdempotencyKey) -> OperationId {
+        OperationId::derive(account, Operation::Refund, key.as_str())
+    }
+
+    /// What a retry must agree with.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(Operation::Refund, self)
+    }
+
+    /// Gives the Connects back. A suspended account is credited too.
+    ///
+    /// # Errors
+    /// `spend_not_found`, `proposal_not_found`, `refund_exceeds_spend`.
+    pub fn plan(
+        &self,
+        mut draft: Draft<'_>,
+        id: &OperationId,
+        spend: Option<&Receipt>,
+    ) -> Result<(Receipt, Option<Plan>), Refusal> {
+        let spend = match (&self.of, spend) {
+            (RefundOf::SpendId(_), Some(spend)) => spend,
+            (RefundOf::SpendId(_), None) => return Err(Refusal::SpendNotFound),
+            // No account has a proposal yet: they come with the job routes.
+            (RefundOf::JobId(_), _) => return Err(Refusal::ProposalNotFound),
+        };
+        let returnable = spend.returnable();
+        let amount = self.amount.unwrap_or(returnable);
+        if amount > returnable || returnable.is_zero() {
+            return Err(Refusal::RefundExceedsSpend { returnable });
+        }
+        let back = last_of(&spend.slices, spend.returned, amount);
+        let seq = draft.account().head.seq.next();
+        let reason = Reason::of(self.reason.as_str());
+        let slices = draft.give_back(&back, reason, spend.reference.clone());
+        let receipt = Receipt {
+            id: id.clone(),
+            fingerprint: self.fingerprint(),
+            key: None,
+            seq,
+            amount,
+            slices,
+            after: draft.account().balance(),
+            reference: spend.reference.clone(),
+            returned: Connects::ZERO,
+        };
+        let (_, plan) = draft.finish(vec![
+            Guard::NewReceipt(receipt.clone()),
+            Guard::Returned {
+                spend: spend.id.clone(),
+                was: spend.returned,
+                now: spend.returned + amount,
+            },
+        ]);
+        Ok((receipt, plan))
+    }
+}
+
+/// The answer to a refund.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefundAnswer {
+    /// Its id.
+    pub refund_id: OperationId,
+    /// How many came back.
+    pub amount: Connects,
+    /// Into which lots, last taken first.
+    pub lots: Vec<SliceView>,
+    /// The balance after it.
+    pub balance: Balance,
+}
+
+impl From<Receipt> for RefundAnswer {
+    fn from(receipt: Receipt) -> Self {
+        Self {
+            lots: views(&receipt.slices),
+            refund_id: receipt.id,
+            amount: receipt.amount,
+            balance: receipt.after,
+        }
+    }
+}

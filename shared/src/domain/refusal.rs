@@ -1,0 +1,203 @@
+//! The business says no: a closed list, part of the HTTP contract.
+
+use serde_json::{Map, Value, json};
+
+use super::units::Connects;
+
+/// A value of the right type that the rules don't accept; answered 422.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {detail}")]
+pub struct Invalid {
+    /// What kind of wrong.
+    pub code: InvalidCode,
+    /// The member, query parameter or path segment at fault.
+    pub field: String,
+    /// What would have been accepted.
+    pub detail: String,
+}
+
+/// The codes of [`Invalid`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidCode {
+    /// Missing, `null` or not one of the accepted values.
+    InvalidField,
+    /// A number under its least accepted value.
+    BelowMinimum,
+    /// A number over its greatest accepted value.
+    AboveMaximum,
+}
+
+impl Invalid {
+    /// A missing or unacceptable value.
+    pub fn field(field: &str, detail: impl Into<String>) -> Self {
+        Self::new(InvalidCode::InvalidField, field, detail.into())
+    }
+
+    /// A number outside `min..=max`, or `None` when it is inside.
+    pub fn range(field: &str, value: i64, min: i64, max: i64) -> Option<Self> {
+        let detail = || format!("must be from {min} to {max}");
+        match value {
+            v if v < min => Some(Self::new(InvalidCode::BelowMinimum, field, detail())),
+            v if v > max => Some(Self::new(InvalidCode::AboveMaximum, field, detail())),
+            _ => None,
+        }
+    }
+
+    fn new(code: InvalidCode, field: &str, detail: String) -> Self {
+        Self {
+            code,
+            field: field.to_owned(),
+            detail,
+        }
+    }
+}
+
+/// Why an operation did not happen. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// A bad value that only the ledger could see.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// No such account, or none that the caller may know of.
+    #[error("no such account")]
+    AccountNotFound,
+    /// No such purchase in this account.
+    #[error("no such purchase")]
+    PurchaseNotFound,
+    /// No such spend in this account.
+    #[error("no such spend")]
+    SpendNotFound,
+    /// The account has no proposal on that job.
+    #[error("no proposal on this job")]
+    ProposalNotFound,
+    /// No such promo code.
+    #[error("no such promo code")]
+    PromoUnknown,
+    /// The account is open already, with other particulars.
+    #[error("the account exists with another kind, person or opening date")]
+    AccountExists,
+    /// Spending and grants stop while an account is suspended.
+    #[error("the account is suspended")]
+    AccountSuspended,
+    /// A charged-back purchase was partly spent; later credits must cover it first.
+    #[error("{debt} Connects of a charged-back purchase must be covered first")]
+    InDebt {
+        /// What is still owed.
+        debt: Connects,
+    },
+    /// Fewer Connects than the operation needs.
+    #[error("{required} Connects needed, {available} available")]
+    InsufficientConnects {
+        /// The balance at the time.
+        available: Connects,
+        /// What the operation needs.
+        required: Connects,
+    },
+    /// More than is left to return of a spend.
+    #[error("only {returnable} Connects of this spend can still be returned")]
+    RefundExceedsSpend {
+        /// What can still come back.
+        returnable: Connects,
+    },
+    /// The code's validity has not begun.
+    #[error("the code is not valid yet")]
+    PromoNotStarted,
+    /// The code's validity is over.
+    #[error("the code has expired")]
+    PromoExpired,
+    /// Every redemption of the code is taken.
+    #[error("the code is used up")]
+    PromoExhausted,
+    /// The account has redeemed the code before.
+    #[error("the account has redeemed this code")]
+    PromoAlreadyRedeemed {
+        /// The redemption's stored answer.
+        existing: Value,
+    },
+    /// The code is not for this kind of account, plan or use.
+    #[error("the code is not for this account or use")]
+    PromoNotEligible,
+    /// More redemptions exist than the new limit allows.
+    #[error("{redeemed} redemptions exist already")]
+    PromoInUse {
+        /// How many there are.
+        redeemed: u64,
+    },
+    /// The purchase was charged back before.
+    #[error("the purchase was charged back")]
+    AlreadyChargedBack {
+        /// The purchase as it stands.
+        existing: Value,
+    },
+    /// Only a paid purchase can be charged back.
+    #[error("the purchase was not paid")]
+    PurchaseNotPaid,
+    /// The payment provider declined for good.
+    #[error("the payment was declined")]
+    PaymentDeclined {
+        /// The purchase as it stands.
+        purchase: Value,
+    },
+    /// The idempotency key belongs to another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyReused,
+}
+
+impl Refusal {
+    /// The HTTP status and the problem code of the contract.
+    pub fn status_and_code(&self) -> (u16, &'static str) {
+        match self {
+            Self::Invalid(invalid) => (
+                422,
+                match invalid.code {
+                    InvalidCode::InvalidField => "invalid_field",
+                    InvalidCode::BelowMinimum => "below_minimum",
+                    InvalidCode::AboveMaximum => "above_maximum",
+                },
+            ),
+            Self::AccountNotFound => (404, "account_not_found"),
+            Self::PurchaseNotFound => (404, "purchase_not_found"),
+            Self::SpendNotFound => (404, "spend_not_found"),
+            Self::ProposalNotFound => (404, "proposal_not_found"),
+            Self::PromoUnknown => (404, "promo_unknown"),
+            Self::AccountExists => (409, "account_exists"),
+            Self::AccountSuspended => (409, "account_suspended"),
+            Self::InDebt { .. } => (409, "in_debt"),
+            Self::InsufficientConnects { .. } => (409, "insufficient_connects"),
+            Self::RefundExceedsSpend { .. } => (409, "refund_exceeds_spend"),
+            Self::PromoNotStarted => (409, "promo_not_started"),
+            Self::PromoExpired => (409, "promo_expired"),
+            Self::PromoExhausted => (409, "promo_exhausted"),
+            Self::PromoAlreadyRedeemed { .. } => (409, "promo_already_redeemed"),
+            Self::PromoNotEligible => (409, "promo_not_eligible"),
+            Self::PromoInUse { .. } => (409, "promo_in_use"),
+            Self::AlreadyChargedBack { .. } => (409, "already_charged_back"),
+            Self::PurchaseNotPaid => (409, "purchase_not_paid"),
+            Self::PaymentDeclined { .. } => (402, "payment_declined"),
+            Self::IdempotencyKeyReused => (422, "idempotency_key_reused"),
+        }
+    }
+
+    /// The members that a problem document carries beyond the standard ones.
+    pub fn members(&self) -> Map<String, Value> {
+        let members = match self {
+            Self::Invalid(invalid) => json!({ "field": invalid.field }),
+            Self::InDebt { debt } => json!({ "debt": debt }),
+            Self::InsufficientConnects {
+                available,
+                required,
+            } => json!({ "available": available, "required": required }),
+            Self::RefundExceedsSpend { returnable } => json!({ "returnable": returnable }),
+            Self::PromoAlreadyRedeemed { existing } | Self::AlreadyChargedBack { existing } => {
+                json!({ "existing": existing })
+            }
+            Self::PromoInUse { redeemed } => json!({ "redeemed": redeemed }),
+            Self::PaymentDeclined { purchase } => json!({ "purchase": purchase }),
+            _ => Value::Null,
+        };
+        match members {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Settling: what time alone has done to an account, booked in time order before anything else.
+//!
+//! Expired lots lapse, cycle starts bring their grants; at the same instant a lot's end comes
+//! before a cycle's start. So balances are right at every instant though no schedule has run, and
+//! a scheduled run is this and nothing more.
+
+use super::account::Account;
+use super::cycle;
+use super::draft::{Draft, MAX_SETTLE_ENTRIES};
+use super::ids::Reference;
+use super::policy::Policy;
+use super::time::{self, Time};
+
+/// An account settled at an instant.
+#[derive(Debug, Clone)]
+pub struct Settled<'p> {
+    /// The account with everything due booked.
+    pub draft: Draft<'p>,
+    /// Whether that is everything. If not, this much must be committed first.
+    pub complete: bool,
+}
+
+enum Due {
+    Expiry { place: usize },
+    Cycle,
+}
+
+/// Settles as much as fits one transaction together with a command.
+pub fn settle(policy: &Policy, now: Time, account: Account) -> Settled<'_> {
+    run(policy, now, account, MAX_SETTLE_ENTRIES)
+}
+
+/// Settles everything, for a reader that commits nothing.
+pub fn view(policy: &Policy, now: Time, account: Account) -> Account {
+    run(policy, now, account, usize::MAX).draft.into_account()
+}
+
+fn run(policy: &Policy, now: Time, account: Account, most: usize) -> Settled<'_> {
+    let mut draft = Draft::new(policy, now, account);
+    loop {
+        // A cycle's start may book a few entries, so the bound is checked before each step.
+        let room = draft.entries().len().saturating_add(MAX_ENTRIES_PER_STEP) <= most;
+        match next_due(&draft) {
+            None => {
+                return Settled {
+                    draft,
+                    complete: true,
+                };
+            }
+            Some(_) if !room => {
+                return Settled {
+                    draft,
+                    complete: false,
+                };
+            }
+            Some(Due::Expiry { place }) => draft.expire(place),
+            Some(Due::Cycle) => begin_cycle(&mut draft),
+        }
+    }
+}
+
+/// A cycle brings at most four lots, and each may be followed by a repayment of debt.
+const MAX_ENTRIES_PER_STEP: usize = 8;
+const _: () = assert!(MAX_ENTRIES_PER_STEP < MAX_SETTLE_ENTRIES);
+
+fn next_due(draft: &Draft<'_>) -> Option<Due> {
+    let now = draft.now();
+    let account = draft.account();
+    let expiry = account
+        .lots
+        .iter()
+        .enumerate()
+        .map(|(place, lot)| (lot.birth().expires_at(), place))
+        .filter(|(at, _)| *at <= now)
+        .min();
+    let cycle = Some(time::midnight(account.profile.next_grant_on)).filter(|at| *at <= now);
+    match (expiry, cycle) {
+        (Some((expires_at, place)), cycle) if cycle.is_none_or(|at| expires_at <= at) => {
+            Some(Due::Expiry { place })
+        }
+        (_, Some(_)) => Some(Due::Cycle),
+        _ => None,
+    }
+}
+
+fn begin_cycle(draft: &mut Draft<'_>) {
+    let profile = &draft.account().profile;
+    let start = profile.next_grant_on;
+    let next = cycle::after(profile.anchor, start);
+    let begins_at = time::midnight(start);
+    let brings_something = draft.account().has_grants(draft.policy());
+    if draft.is_suspended() && brings_something {
+        let about = (begins_at, Reference::of("cycle", start));
+        draft.change_profile("grant_skipped", Some(about), |profile| {
+            profile.next_grant_on = next;
+        });
+    } else {
+        draft.grant(start, begins_at);
+        draft.cycle_done(next);
+    }
+}

@@ -1,0 +1,126 @@
+//! Spending: oldest lots first, all or nothing.
+
+use serde::Serialize;
+
+use super::account::Balance;
+use super::draft::{Draft, Guard, Plan};
+use super::ids::{AccountId, Fingerprint, Operation, OperationId, Reason, Reference};
+use super::key::IdempotencyKey;
+use super::lot::{SliceView, views};
+use super::receipt::Receipt;
+use super::refusal::{Invalid, Refusal};
+use super::units::Connects;
+
+/// The reasons of spends that have operations of their own.
+const OWN_OPERATION: [&str; 3] = ["proposal", "boost", "badge"];
+
+/// A request to spend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SpendCommand {
+    /// How many.
+    pub amount: Connects,
+    /// For what kind of thing.
+    pub reason: Reason,
+    /// For what; the spend itself where absent.
+    pub reference: Option<Reference>,
+}
+
+impl SpendCommand {
+    /// A reason that a plain spend may have.
+    ///
+    /// # Errors
+    /// `invalid_field` when it is not of the form, or belongs to an operation of its own.
+    pub fn reason(text: &str) -> Result<Reason, Invalid> {
+        match OWN_OPERATION.contains(&text) {
+            true => Err(Invalid::field("reason", "has an operation of its own")),
+            false => Reason::try_new(text),
+        }
+    }
+
+    /// The id that this request has under `key`.
+    pub fn id(account: &AccountId, key: &IdempotencyKey) -> OperationId {
+        OperationId::derive(account, Operation::Spend, key.as_str())
+    }
+
+    /// What a retry must agree with.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(Operation::Spend, self)
+    }
+
+    /// Takes the Connects out of the oldest lots.
+    ///
+    /// # Errors
+    /// `account_suspended`, `in_debt`, `insufficient_connects`, in that order.
+    pub fn plan(
+        &self,
+        mut draft: Draft<'_>,
+        id: &OperationId,
+    ) -> Result<(Receipt, Option<Plan>), Refusal> {
+        let balance = draft.account().balance();
+        if draft.is_suspended() {
+            return Err(Refusal::AccountSuspended);
+        }
+        if !balance.debt.is_zero() {
+            return Err(Refusal::InDebt { debt: balance.debt });
+        }
+        if balance.available < self.amount {
+            return Err(Refusal::InsufficientConnects {
+                available: balance.available,
+                required: self.amount,
+            });
+        }
+        let reference = self
+            .reference
+            .clone()
+            .unwrap_or_else(|| Reference::of("spend", id));
+        let slices = draft
+            .spend(self.amount, self.reason.clone(), reference.clone())
+            .ok_or_else(too_many_lots)?;
+        let receipt = Receipt {
+            id: id.clone(),
+            fingerprint: self.fingerprint(),
+            key: None,
+            seq: draft.account().head.seq,
+            amount: self.amount,
+            slices,
+            after: draft.account().balance(),
+            reference,
+            returned: Connects::ZERO,
+        };
+        let (_, plan) = draft.finish(vec![Guard::NewReceipt(receipt.clone())]);
+        Ok((receipt, plan))
+    }
+}
+
+fn too_many_lots() -> Refusal {
+    let detail = "lies in more lots than one spend can name; spend less at once";
+    Refusal::Invalid(Invalid {
+        code: super::refusal::InvalidCode::AboveMaximum,
+        field: "amount".to_owned(),
+        detail: detail.to_owned(),
+    })
+}
+
+/// The answer to a spend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SpendAnswer {
+    /// Its id.
+    pub spend_id: OperationId,
+    /// How many.
+    pub amount: Connects,
+    /// Out of which lots, in the order of use.
+    pub lots: Vec<SliceView>,
+    /// The balance after it.
+    pub balance: Balance,
+}
+
+impl From<Receipt> for SpendAnswer {
+    fn from(receipt: Receipt) -> Self {
+        Self {
+            lots: views(&receipt.slices),
+            spend_id: receipt.id,
+            amount: receipt.amount,
+            balance: receipt.after,
+        }
+    }
+}

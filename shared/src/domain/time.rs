@@ -1,0 +1,42 @@
+//! Instants, to the millisecond, in one fixed-width form that sorts as text.
+
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, SubsecRound, Utc};
+
+/// An instant in UTC.
+pub type Time = DateTime<Utc>;
+
+/// `2027-01-01T00:00:00.000Z`: how instants are stored and answered.
+pub fn text(at: Time) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The instant that [`text`] or any other RFC 3339 text names, to the millisecond; `None` when
+/// it is not one or its year has not four digits.
+pub fn parse(text: &str) -> Option<Time> {
+    let at = DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
+    let four_digits = (1000..=9998).contains(&chrono::Datelike::year(&at));
+    four_digits.then(|| at.trunc_subsecs(3))
+}
+
+/// The first instant of a UTC day.
+pub fn midnight(day: NaiveDate) -> Time {
+    day.and_time(NaiveTime::MIN).and_utc()
+}
+
+/// Serde for fields that hold an instant in [`text`] form.
+pub mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::Time;
+
+    /// Writes the fixed-width form.
+    pub fn serialize<S: Serializer>(at: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::text(*at))
+    }
+
+    /// Reads any RFC 3339 form.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        super::parse(&text).ok_or_else(|| D::Error::custom("not an RFC 3339 instant"))
+    }
+}

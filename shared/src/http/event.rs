@@ -1,0 +1,239 @@
+//! The events that invoke a function, as far as they matter: API Gateway's HTTP request (payload
+//! version 2.0) and EventBridge's scheduled event. One binary may receive both.
+//!
+//! The forms are written out here rather than taken from `lambda_http`: its conversion panics on
+//! a `Host` header that makes no URL, which any stranger can send.
+
+use std::collections::HashMap;
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::answer::Answer;
+
+/// What invoked the function.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Event {
+    /// A request.
+    Http(HttpEvent),
+    /// A schedule.
+    Scheduled(ScheduledEvent),
+}
+
+/// API Gateway's request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpEvent {
+    raw_path: String,
+    #[serde(default)]
+    raw_query_string: Option<String>,
+    #[serde(default)]
+    headers: HashMap<String, String>,
+    request_context: HttpContext,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct HttpContext {
+    http: HttpDescription,
+    #[serde(default)]
+    stage: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct HttpDescription {
+    method: String,
+}
+
+/// EventBridge's scheduled event.
+#[derive(Debug, Deserialize)]
+pub struct ScheduledEvent {
+    /// When the schedule was to fire.
+    #[serde(default)]
+    pub time: Option<String>,
+    /// Tells a scheduled event from anything else.
+    #[serde(rename = "detail-type")]
+    #[allow(dead_code, reason = "its presence is what identifies the event")]
+    detail_type: String,
+}
+
+/// The parts of a request, read but not yet understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    pub method: String,
+    pub path: String,
+    pub query: String,
+    pub headers: HashMap<String, String>,
+    /// `None` when the event's own encoding of it is broken.
+    pub body: Option<Vec<u8>>,
+}
+
+impl From<HttpEvent> for Parts {
+    fn from(event: HttpEvent) -> Self {
+        let text = event.body.unwrap_or_default();
+        let stage = event
+            .request_context
+            .stage
+            .filter(|stage| stage != "$default")
+            .map(|stage| format!("/{stage}/"));
+        // A named stage is part of the raw path but of no route.
+        let path = stage
+            .and_then(|prefix| Some(format!("/{}", event.raw_path.strip_prefix(&prefix)?)))
+            .unwrap_or(event.raw_path);
+        Self {
+            method: event.request_context.http.method,
+            path,
+            query: event.raw_query_string.unwrap_or_default(),
+            headers: event
+                .headers
+                .into_iter()
+                .map(|(name, value)| (name.to_ascii_lowercase(), value))
+                .collect(),
+            body: if event.is_base64_encoded {
+                BASE64.decode(text.as_bytes()).ok()
+            } else {
+                Some(text.into_bytes())
+            },
+        }
+    }
+}
+
+/// API Gateway's answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpAnswer {
+    status_code: u16,
+    headers: HashMap<&'static str, String>,
+    body: String,
+    is_base64_encoded: bool,
+    cookies: [String; 0],
+}
+
+impl HttpAnswer {
+    /// The answer to the request of that id.
+    pub fn new(answer: Answer, request_id: &str) -> Self {
+        let headers = answer
+            .headers
+            .into_iter()
+            .map(|(name, value)| (name, value.into_owned()))
+            .chain([("connects-request-id", request_id.to_owned())])
+            .collect();
+        Self {
+            status_code: answer.status,
+            headers,
+            body: answer.body,
+            is_base64_encoded: false,
+            cookies: [],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn http(event: Value) -> Parts {
+        match serde_json::from_value(event).unwrap() {
+            Event::Http(event) => event.into(),
+            Event::Scheduled(event) => panic!("{event:?}"),
+        }
+    }
+
+    #[test]
+    fn a_gateway_event_becomes_a_request() {
+        let parts = http(json!({
+            "version": "2.0",
+            "routeKey": "$default",
+            "rawPath": "/v1/accounts/a1/spends",
+            "rawQueryString": "x=1",
+            "cookies": ["a=b"],
+            "headers": { "Authorization": "Bearer t", "content-type": "application/json" },
+            "requestContext": {
+                "accountId": "anonymous",
+                "stage": "$default",
+                "http": { "method": "POST", "path": "/v1/accounts/a1/spends" },
+            },
+            "body": "{\"amount\":1}",
+            "isBase64Encoded": false,
+        }));
+        assert_eq!(parts.method, "POST");
+        assert_eq!(parts.path, "/v1/accounts/a1/spends");
+        assert_eq!(parts.query, "x=1");
+        assert_eq!(parts.headers["authorization"], "Bearer t");
+        assert_eq!(parts.body.as_deref(), Some(&br#"{"amount":1}"#[..]));
+    }
+
+    #[test]
+    fn a_body_may_come_in_base64() {
+        for (body, decoded) in [("e30=", Some(&b"{}"[..])), ("e30", None), ("!", None)] {
+            let parts = http(json!({
+                "rawPath": "/",
+                "requestContext": { "http": { "method": "PUT" } },
+                "body": body,
+                "isBase64Encoded": true,
+            }));
+            assert_eq!(parts.body.as_deref(), decoded, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_named_stage_is_no_part_of_the_path() {
+        for (stage, raw, path) in [
+            (json!("$default"), "/v1/catalog", "/v1/catalog"),
+            (json!("prod"), "/prod/v1/catalog", "/v1/catalog"),
+            (json!("prod"), "/production/v1", "/production/v1"),
+            (Value::Null, "/v1/catalog", "/v1/catalog"),
+        ] {
+            let parts = http(json!({
+                "rawPath": raw,
+                "requestContext": { "stage": stage, "http": { "method": "GET" } },
+            }));
+            assert_eq!(parts.path, path);
+            assert_eq!(parts.body, Some(vec![]));
+        }
+    }
+
+    #[test]
+    fn a_schedule_is_told_from_a_request() {
+        let event = json!({
+            "version": "0",
+            "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
+            "detail-type": "Scheduled Event",
+            "source": "aws.events",
+            "account": "123456789012",
+            "time": "2027-01-01T00:00:00Z",
+            "region": "eu-central-1",
+            "resources": ["arn:aws:events:eu-central-1:123456789012:rule/nightly"],
+            "detail": {},
+        });
+        let Event::Scheduled(event) = serde_json::from_value(event).unwrap() else {
+            panic!("not a schedule");
+        };
+        assert_eq!(event.time.as_deref(), Some("2027-01-01T00:00:00Z"));
+        assert!(serde_json::from_value::<Event>(json!({ "Records": [] })).is_err());
+    }
+
+    #[test]
+    fn an_answer_has_the_gateways_form_and_the_request_id() {
+        let answer = Answer::json(201, &json!({ "spend_id": "sp_x" })).unwrap().replayed();
+        let answer = serde_json::to_value(HttpAnswer::new(answer, "r-1")).unwrap();
+        let expected = json!({
+            "statusCode": 201,
+            "headers": {
+                "content-type": "application/json",
+                "idempotency-replayed": "true",
+                "connects-request-id": "r-1",
+            },
+            "body": "{\"spend_id\":\"sp_x\"}",
+            "isBase64Encoded": false,
+            "cookies": [],
+        });
+        assert_eq!(answer, expected);
+    }
+}

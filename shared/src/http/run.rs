@@ -1,0 +1,278 @@
+//! Functions on the Lambda runtime.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+use tracing::Instrument;
+use tracing_subscriber::EnvFilter;
+
+use super::answer::Answer;
+use super::event::{Event, HttpAnswer, HttpEvent, Parts, ScheduledEvent};
+use super::problem::Problem;
+use super::request::{Request, route};
+use crate::clock::Clock;
+use crate::config::LogConfig;
+use crate::domain::time::Time;
+use crate::ledger::{Context, Fault};
+
+/// A request is answered within this, whatever the gateway says.
+const REQUEST_BUDGET: Duration = Duration::from_secs(8);
+
+/// Kept back from a request's Lambda deadline, to answer in.
+const REQUEST_RESERVE: Duration = Duration::from_millis(500);
+
+/// A scheduled run lasts at most this long: Lambda's 15 minutes, less one.
+const RUN_BUDGET: Duration = Duration::from_secs(14 * 60);
+
+/// Kept back from a run's Lambda deadline, to report in.
+const RUN_RESERVE: Duration = Duration::from_secs(10);
+
+/// The header by which tests set the time.
+const TEST_TIME: &str = "connects-now";
+
+/// A scheduled run.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// Now, and until when the run may last.
+    pub context: Context,
+    /// What is due at this instant or before is handled.
+    pub due: Time,
+}
+
+/// Writes logs as JSON lines, filtered as configured.
+///
+/// # Errors
+/// When the filter can't be read or logs are set up already.
+pub fn init_logs(config: &LogConfig) -> Result<(), lambda_runtime::Error> {
+    let filter = EnvFilter::try_new(&config.filter)?;
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(true)
+        .with_span_list(false)
+        .with_env_filter(filter)
+        .try_init()
+}
+
+/// Runs a function that serves requests.
+///
+/// # Errors
+/// When the runtime can't be reached.
+pub async fn serve(
+    clock: Clock,
+    handler: impl AsyncFn(&Request) -> Result<Answer, Problem>,
+) -> Result<(), lambda_runtime::Error> {
+    serve_and_run(clock, handler, async |_| Ok(no_schedule())).await
+}
+
+/// Runs a function that works on a schedule.
+///
+/// # Errors
+/// When the runtime can't be reached.
+pub async fn run<R: Serialize>(
+    clock: Clock,
+    job: impl AsyncFn(Run) -> Result<R, Fault>,
+) -> Result<(), lambda_runtime::Error> {
+    serve_and_run(clock, async |_| Err(Problem::not_found()), job).await
+}
+
+/// Runs a function that serves requests and also works on a schedule.
+///
+/// # Errors
+/// When the runtime can't be reached.
+pub async fn serve_and_run<R: Serialize>(
+    clock: Clock,
+    handler: impl AsyncFn(&Request) -> Result<Answer, Problem>,
+    job: impl AsyncFn(Run) -> Result<R, Fault>,
+) -> Result<(), lambda_runtime::Error> {
+    let (handler, job) = (&handler, &job);
+    let service = service_fn(async move |event: LambdaEvent<Event>| {
+        let id = event.context.request_id;
+        let deadline_ms = event.context.deadline;
+        let span = tracing::info_span!("invocation", request_id = %id);
+        match event.payload {
+            Event::Http(event) => {
+                let answer = answer(clock, handler, event, deadline_ms).instrument(span).await;
+                to_json(&HttpAnswer::new(answer, &id))
+            }
+            Event::Scheduled(event) => {
+                report(clock, job, &event, deadline_ms).instrument(span).await
+            }
+        }
+    });
+    Runtime::new(service).run().await
+}
+
+async fn answer(
+    clock: Clock,
+    handler: &impl AsyncFn(&Request) -> Result<Answer, Problem>,
+    event: HttpEvent,
+    deadline_ms: u64,
+) -> Answer {
+    let received_at = clock.real();
+    let started = Instant::now();
+    let budget = budget(deadline_ms, received_at, REQUEST_RESERVE, REQUEST_BUDGET);
+    let parts = Parts::from(event);
+    let now = clock
+        .now(parts.headers.get(TEST_TIME).map(String::as_str))
+        .map_err(|error| Problem::malformed(format!("Connects-Now is {error}")));
+    let context = Context {
+        now: now.as_ref().copied().unwrap_or(received_at),
+        deadline: started + budget,
+    };
+    let request = Request::new(parts, context, received_at);
+    let answered = match now {
+        Ok(_) => caught(handler(&request)).await,
+        Err(problem) => Err(problem),
+    };
+    let answer = answered.unwrap_or_else(Answer::from);
+    tracing::info!(
+        method = request.method(),
+        route = route(&request.path()),
+        status = answer.status,
+        outcome = answer.outcome,
+        ms = millis(started.elapsed()),
+        "request"
+    );
+    answer
+}
+
+async fn report<R: Serialize>(
+    clock: Clock,
+    job: &impl AsyncFn(Run) -> Result<R, Fault>,
+    event: &ScheduledEvent,
+    deadline_ms: u64,
+) -> Result<Value, Diagnostic> {
+    let started = Instant::now();
+    let budget = budget(deadline_ms, clock.real(), RUN_RESERVE, RUN_BUDGET);
+    let schedule = clock
+        .scheduled(event.time.as_deref())
+        .map_err(|error| Diagnostic::from(format!("the event's time is {error}")))?;
+    let run = Run {
+        context: Context {
+            now: schedule.now,
+            deadline: started + budget,
+        },
+        due: schedule.due,
+    };
+    let report = job(run).await.map_err(|fault| {
+        tracing::error!(cause = %fault, ms = millis(started.elapsed()), "run failed");
+        Diagnostic::from(fault.to_string())
+    })?;
+    let report = to_json(&report)?;
+    tracing::info!(%report, ms = millis(started.elapsed()), "run");
+    Ok(report)
+}
+
+/// A panic is a fault of ours and answered as one. (Release builds abort instead: the gateway
+/// answers 500 and the next request starts afresh.)
+async fn caught(
+    handler: impl Future<Output = Result<Answer, Problem>>,
+) -> Result<Answer, Problem> {
+    AssertUnwindSafe(handler)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(Problem::internal(&"a handler panicked")))
+}
+
+/// What is left of a Lambda deadline, less a reserve. A deadline that is past or unlikely far is
+/// a stand-in's and counts as `most`.
+fn budget(deadline_ms: u64, now: Time, reserve: Duration, most: Duration) -> Duration {
+    let now_ms = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+    Duration::from_millis(deadline_ms.saturating_sub(now_ms))
+        .checked_sub(reserve)
+        .filter(|left| !left.is_zero() && *left <= most)
+        .unwrap_or(most)
+}
+
+fn millis(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn to_json(value: &impl Serialize) -> Result<Value, Diagnostic> {
+    serde_json::to_value(value).map_err(|error| Diagnostic::from(error.to_string()))
+}
+
+fn no_schedule() -> &'static str {
+    "this function has no schedule"
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::ClockConfig;
+    use crate::domain::time;
+
+    fn clock() -> Clock {
+        Clock::new(&ClockConfig {
+            local: false,
+            in_aws: false,
+        })
+        .unwrap()
+    }
+
+    fn get(path: &str) -> HttpEvent {
+        let event = json!({
+            "rawPath": path,
+            "requestContext": { "http": { "method": "GET" } },
+        });
+        serde_json::from_value(event).unwrap()
+    }
+
+    fn scheduled(time: &str) -> ScheduledEvent {
+        serde_json::from_value(json!({ "detail-type": "Scheduled Event", "time": time })).unwrap()
+    }
+
+    #[test]
+    fn a_deadline_is_believed_when_it_is_likely() {
+        let now = time::parse("2026-01-01T00:00:00Z").unwrap();
+        let now_ms = u64::try_from(now.timestamp_millis()).unwrap();
+        for (deadline, expected_ms) in [
+            (now_ms + 5_000, 4_500),
+            (now_ms + 8_500, 8_000),
+            (now_ms + 8_501, 8_000),
+            (now_ms + 900_000, 8_000),
+            (now_ms + 501, 1),
+            (now_ms + 500, 8_000),
+            (now_ms, 8_000),
+            (0, 8_000),
+        ] {
+            let left = budget(deadline, now, REQUEST_RESERVE, REQUEST_BUDGET);
+            assert_eq!(left, Duration::from_millis(expected_ms), "{deadline}");
+        }
+        assert_eq!(budget(now_ms + 60_000, now, RUN_RESERVE, RUN_BUDGET).as_secs(), 50);
+        assert_eq!(budget(0, now, RUN_RESERVE, RUN_BUDGET), RUN_BUDGET);
+    }
+
+    #[tokio::test]
+    async fn a_handlers_answer_and_problem_become_answers() {
+        let handler = async |request: &Request| match &*request.path() {
+            ["v1", "catalog"] => Answer::json(200, &json!({})),
+            ["v1", "panic"] => panic!("on purpose"),
+            _ => Err(Problem::not_found()),
+        };
+        for (path, status, outcome) in [
+            ("/v1/catalog", 200, "ok"),
+            ("/v1/elsewhere", 404, "not_found"),
+            ("/v1/panic", 500, "internal"),
+        ] {
+            let answer = answer(clock(), &handler, get(path), 0).await;
+            assert_eq!((answer.status, answer.outcome), (status, outcome), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_reports() {
+        let job = async |run: Run| Ok(json!({ "due": time::text(run.due) }));
+        let done = report(clock(), &job, &scheduled("2020-02-02T00:00:00Z"), 0).await;
+        assert_eq!(done.unwrap(), json!({ "due": "2020-02-02T00:00:00.000Z" }));
+        assert!(report(clock(), &job, &scheduled("soon"), 0).await.is_err());
+    }
+}

@@ -1,0 +1,26 @@
+//! The functions as their callers see them: over HTTP, through the gateway, on a running stack.
+//!
+//! Tests run in parallel on one stack, so each makes accounts, people and codes of its own and
+//! chooses its own time. A sweep is for the whole table: tests that fire schedules take turns
+//! and live before 2050, all others after 2052, where those sweeps find nothing due.
+
+// Tests stop at the first surprise; their environment and clock are their own.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    missing_docs
+)]
+
+mod bad_input;
+mod clock;
+mod concurrency;
+mod history;
+mod idempotency;
+mod opening;
+mod promos;
+mod purchases;
+mod refunds;
+mod replay;
+mod schedules;
+mod spends;

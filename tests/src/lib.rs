@@ -1,0 +1,18 @@
+//! What the tests share: a client of the running stack, tokens of any shape, schedules, and a
+//! look at the items behind an account.
+
+// A harness stops at the first thing that is not as it should be, and names its stack by the
+// environment; the bans are for what runs in production.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used
+)]
+
+pub mod client;
+pub mod holder;
+pub mod items;
+pub mod schedule;
+pub mod stack;
+pub mod token;

@@ -1,0 +1,173 @@
+//! The running stack that the tests talk to, as its stack file describes it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::client::Request;
+use crate::holder::Holder;
+use crate::token::Minter;
+
+/// The variable that names the stack file of the stack under test.
+const STACK: &str = "CONNECTS_TEST_STACK";
+
+/// The same, of a stack whose functions were built as they are deployed.
+const DEPLOYED: &str = "CONNECTS_TEST_DEPLOYED";
+
+/// No answer takes this long unless the stack hangs.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the stack file says.
+#[derive(Debug, Deserialize)]
+struct StackFile {
+    url: String,
+    runtime_url: String,
+    endpoint: String,
+    region: String,
+    table: String,
+    issuer: String,
+    audience: String,
+    jwks: String,
+    signing_key: String,
+}
+
+/// A running stack: its gateway, its functions, its table and the key its tokens are signed with.
+#[derive(Debug)]
+pub struct Stack {
+    pub(crate) url: String,
+    pub(crate) runtime_url: String,
+    pub(crate) table: String,
+    pub(crate) web: reqwest::Client,
+    pub(crate) dynamo: aws_sdk_dynamodb::Client,
+    /// Makes the tokens.
+    pub minter: Minter,
+}
+
+impl Stack {
+    /// The stack under test.
+    pub fn local() -> Self {
+        Self::named_by(STACK)
+    }
+
+    /// The stack whose functions were built by the template's build command.
+    pub fn deployed() -> Self {
+        Self::named_by(DEPLOYED)
+    }
+
+    fn named_by(variable: &str) -> Self {
+        let path = std::env::var(variable)
+            .unwrap_or_else(|_| panic!("{variable} names no stack: run `cargo local test`"));
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|e| panic!("{path}: {e}: run `cargo local test`"));
+        let file: StackFile =
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let web = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .build()
+            .expect("an HTTP client");
+        let dynamo = aws_sdk_dynamodb::Client::from_conf(
+            aws_sdk_dynamodb::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .endpoint_url(file.endpoint)
+                .region(Region::new(file.region))
+                .credentials_provider(Credentials::new("local", "local", None, None, "tests"))
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .build(),
+        );
+        Self {
+            url: file.url,
+            runtime_url: file.runtime_url,
+            table: file.table,
+            web,
+            dynamo,
+            minter: Minter::new(&file.signing_key, &file.jwks, file.issuer, file.audience),
+        }
+    }
+
+    /// A request without a token.
+    pub fn request(&self, method: Method, path: impl Into<String>) -> Request<'_> {
+        Request::new(self, method, path.into())
+    }
+
+    /// A request of the marketplace's backend.
+    pub fn service(&self, method: Method, path: impl Into<String>) -> Request<'_> {
+        self.request(method, path)
+            .token(self.minter.token("connects:service", &[]))
+    }
+
+    /// A request of an operator.
+    pub fn admin(&self, method: Method, path: impl Into<String>) -> Request<'_> {
+        self.request(method, path)
+            .token(self.minter.token("connects:admin", &[]))
+    }
+
+    /// A request of an end user who holds these accounts.
+    pub fn user(&self, accounts: &[&str], method: Method, path: impl Into<String>) -> Request<'_> {
+        self.request(method, path)
+            .token(self.minter.token("connects", accounts))
+    }
+
+    /// An account that does not exist yet, of a person of its own.
+    pub fn holder(&self, name: &str) -> Holder<'_> {
+        Holder::new(self, fresh(name), fresh("person"))
+    }
+
+    /// A freelancer who registered at that time: 40 + 10 Connects.
+    pub async fn freelancer(&self, at: &str) -> Holder<'_> {
+        let holder = self.holder("freelancer");
+        holder.open("freelancer").at(at).await.is(201);
+        holder
+    }
+
+    /// An agency opened at that time: an empty account.
+    pub async fn agency(&self, at: &str) -> Holder<'_> {
+        let holder = self.holder("agency");
+        holder.open("agency").at(at).await.is(201);
+        holder
+    }
+
+    /// `PUT /v1/promos/{code}` as an operator.
+    pub fn put_promo(&self, code: &str, terms: Value) -> Request<'_> {
+        self.admin(Method::PUT, format!("/v1/promos/{code}"))
+            .json(terms)
+    }
+
+    /// How often a code has been redeemed.
+    pub async fn redeemed(&self, code: &str) -> i64 {
+        self.admin(Method::GET, format!("/v1/promos/{code}"))
+            .await
+            .is(200)
+            .int("redeemed")
+    }
+}
+
+/// An id that no test has used before, on this stack or any other.
+pub fn fresh(name: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    static START: std::sync::OnceLock<u128> = std::sync::OnceLock::new();
+    let start = START.get_or_init(|| {
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_micros())
+    });
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{name}-{start:x}-{number}")
+}
+
+/// A promo code that no test has used before.
+pub fn fresh_code() -> String {
+    fresh("C").to_uppercase()
+}
+
+/// The instant that a test's short form names: a day alone means its noon, UTC.
+pub fn instant(text: &str) -> String {
+    if text.contains('T') {
+        text.to_owned()
+    } else {
+        format!("{text}T12:00:00Z")
+    }
+}
