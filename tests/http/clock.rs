@@ -72,7 +72,13 @@ fn local_build(function: &str) -> PathBuf {
 #[tokio::test]
 async fn a_build_with_test_time_does_not_start_in_lambda() {
     for function in [
-        "account", "wallet", "purchase", "spend", "refund", "redeem-promo", "monthly-grant",
+        "account",
+        "wallet",
+        "purchase",
+        "spend",
+        "refund",
+        "redeem-promo",
+        "monthly-grant",
         "nightly-expiry",
     ] {
         let path = local_build(function);
@@ -97,7 +103,9 @@ async fn a_build_with_test_time_does_not_start_in_lambda() {
             .output();
         let limit = std::time::Duration::from_secs(20);
         let output = tokio::time::timeout(limit, run).await;
-        let output = output.unwrap_or_else(|_| panic!("{function} started")).unwrap();
+        let output = output
+            .unwrap_or_else(|_| panic!("{function} started"))
+            .unwrap();
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         assert!(!output.status.success(), "{function}: {said}");

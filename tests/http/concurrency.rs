@@ -82,7 +82,10 @@ impl<'a> Client<'a> {
         };
         let (kind, lots) = match kind {
             "spend" | "return" => (kind, answer["lots"].clone()),
-            _ => ("issue", json!([{ "lot_id": answer["lot_id"], "amount": amount }])),
+            _ => (
+                "issue",
+                json!([{ "lot_id": answer["lot_id"], "amount": amount }]),
+            ),
         };
         self.effects.push(Effect {
             account,
@@ -151,7 +154,11 @@ async fn run(stack: &Stack, holders: &[Holder<'_>], route: impl Fn(usize) -> Vec
         let accounts = route(n);
         async move {
             let effects = Vec::new();
-            let mut client = Client { stack, holders, effects };
+            let mut client = Client {
+                stack,
+                holders,
+                effects,
+            };
             for (step, account) in accounts.into_iter().enumerate() {
                 client.script(n + step, account).await;
             }

@@ -78,7 +78,10 @@ async fn by_reference() {
     ] {
         let path = format!("/history?reference={reference}");
         let entries = ana.listing(&path, "entries", "2052-01-17").await;
-        let seen: Vec<_> = entries.iter().map(|e| e["amount"].as_i64().unwrap()).collect();
+        let seen: Vec<_> = entries
+            .iter()
+            .map(|e| e["amount"].as_i64().unwrap())
+            .collect();
         assert_eq!(seen, amounts, "{reference}");
     }
 }
@@ -91,7 +94,9 @@ async fn newest_first_and_page_by_page_to_the_end() {
         ana.spend(amount).at("2052-01-16").await.is(201);
     }
     let now = "2052-01-17";
-    let all = ana.listing("/history?days=7&limit=100", "entries", now).await;
+    let all = ana
+        .listing("/history?days=7&limit=100", "entries", now)
+        .await;
     let seqs: Vec<_> = all.iter().map(|e| e["seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, (1..=11).rev().collect::<Vec<_>>());
     for limit in [1, 2, 5, 11, 12] {
@@ -124,7 +129,11 @@ async fn csv_says_what_json_says() {
         assert!(kind.starts_with("text/csv"), "{kind}");
         let mut reader = csv::Reader::from_reader(page.text.as_bytes());
         let header = reader.headers().unwrap().clone();
-        rows.extend(reader.records().map(|record| (header.clone(), record.unwrap())));
+        rows.extend(
+            reader
+                .records()
+                .map(|record| (header.clone(), record.unwrap())),
+        );
         match page.header("connects-next-cursor") {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
@@ -146,7 +155,8 @@ fn in_csv(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Array(lots) => {
-            let lot = |lot: &Value| format!("{}:{}", lot["lot_id"].as_str().unwrap(), lot["amount"]);
+            let lot =
+                |lot: &Value| format!("{}:{}", lot["lot_id"].as_str().unwrap(), lot["amount"]);
             lots.iter().map(lot).collect::<Vec<_>>().join(";")
         }
         other => other.to_string(),

@@ -45,7 +45,10 @@ async fn a_purchase_asked_for_fifty_times_is_charged_once_and_answers_as_it_stan
     assert_eq!(first_hand, 1);
     let paid = request.await.is(201).has("status", "paid");
     assert!(paid.replayed());
-    assert_eq!(ana.lots("2052-01-18").await, ["20/20 purchase until 2053-01-17"]);
+    assert_eq!(
+        ana.lots("2052-01-18").await,
+        ["20/20 purchase until 2053-01-17"]
+    );
 }
 
 #[tokio::test]
@@ -61,13 +64,15 @@ async fn another_request_under_the_same_key_is_refused() {
     for request in [
         ana.spend(8).key("s"),
         ana.spend_with(with_reference).key("s"),
-        ana.spend_with(json!({ "amount": 9, "reason": "listing" })).key("s"),
+        ana.spend_with(json!({ "amount": 9, "reason": "listing" }))
+            .key("s"),
         // More than there is: the key speaks first.
         ana.spend(1_000_000).key("s"),
         ana.refund(&spend_id, 3).key("r"),
         ana.refund(&spend_id, 1000).key("r"),
         ana.buy(40).key("p"),
-        ana.buy_with(json!({ "quantity": 20, "payment_method": "sandbox_decline" })).key("p"),
+        ana.buy_with(json!({ "quantity": 20, "payment_method": "sandbox_decline" }))
+            .key("p"),
     ] {
         let answer = request.at(now).await;
         answer.refused(422, "idempotency_key_reused");
@@ -95,8 +100,20 @@ async fn keys_belong_to_one_account_and_one_operation() {
     let bea = stack.freelancer("2052-01-15").await;
     let now = "2052-01-16";
     let key = fresh("key");
-    let of_ana = ana.spend(9).key(&key).at(now).await.is(201).text("spend_id");
-    let of_bea = bea.spend(9).key(&key).at(now).await.is(201).text("spend_id");
+    let of_ana = ana
+        .spend(9)
+        .key(&key)
+        .at(now)
+        .await
+        .is(201)
+        .text("spend_id");
+    let of_bea = bea
+        .spend(9)
+        .key(&key)
+        .at(now)
+        .await
+        .is(201)
+        .text("spend_id");
     assert_ne!(of_ana, of_bea);
     ana.refund(&of_ana, 9).key(&key).at(now).await.is(201);
     ana.buy(10).key(&key).at(now).await.is(201).balance(60, 0);

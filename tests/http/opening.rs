@@ -95,7 +95,10 @@ async fn a_past_opening_date_fixes_the_cycle_and_earns_nothing_more() {
         json!({ "starts_on": "2052-06-11", "ends_on": "2052-07-10", "next_grant_on": "2052-07-11" }),
     );
     // Both lots are of the day the account was opened here.
-    assert_eq!(opened["next_expiry"], json!({ "on": "2053-06-20", "amount": 50 }));
+    assert_eq!(
+        opened["next_expiry"],
+        json!({ "on": "2053-06-20", "amount": 50 })
+    );
     assert_eq!(bea.available("2052-07-10T23:59:59Z").await, 50);
     assert_eq!(bea.available("2052-07-11T00:00:00Z").await, 60);
 }
@@ -120,6 +123,19 @@ async fn opening_again_is_the_same_account_or_a_conflict() {
 }
 
 #[tokio::test]
+async fn opened_eight_times_at_once_it_is_one_account() {
+    let stack = Stack::local();
+    let ana = stack.holder("ana");
+    let tries = (0..8).map(|_| async { ana.open("freelancer").at("2052-01-15").await });
+    let answers = join_all(tries).await;
+    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 201]);
+    assert_eq!(ana.keys("ENTRY#").await.len(), 3);
+    assert_eq!(ana.available("2052-01-15").await, 50);
+}
+
+#[tokio::test]
 async fn nobody_opened_tomorrow() {
     let stack = Stack::local();
     let ana = stack.holder("ana");
@@ -138,11 +154,15 @@ async fn an_account_is_suspended_and_reactivated_and_gets_a_new_contact() {
     let stack = Stack::local();
     let ana = stack.freelancer("2052-01-15").await;
     let change = |body: Value, at: &str| ana.amend(body).at(at);
-    let suspended = change(json!({ "status": "suspended" }), "2052-01-16").await.is(200);
+    let suspended = change(json!({ "status": "suspended" }), "2052-01-16")
+        .await
+        .is(200);
     suspended.has("status", "suspended").balance(50, 0);
     let refused = ana.spend(1).at("2052-01-17").await;
     refused.refused(409, "account_suspended");
-    let active = change(json!({ "status": "active" }), "2052-01-18").await.is(200);
+    let active = change(json!({ "status": "active" }), "2052-01-18")
+        .await
+        .is(200);
     active.has("status", "active").balance(50, 0);
     ana.spend(1).at("2052-01-18").await.is(201).balance(49, 0);
     let mailed = change(json!({ "email": "ana@example.org" }), "2052-01-19").await;
@@ -158,22 +178,89 @@ async fn an_account_is_suspended_and_reactivated_and_gets_a_new_contact() {
 async fn cycles_begin_on_the_anchor_day_or_the_last_of_a_shorter_month() {
     let stack = Stack::local();
     for (opened_on, today, starts_on, ends_on, next_grant_on) in [
-        ("2051-10-11", "2052-11-10", "2052-10-11", "2052-11-10", "2052-11-11"),
-        ("2051-10-11", "2052-11-11", "2052-11-11", "2052-12-10", "2052-12-11"),
-        ("2051-01-01", "2052-12-31", "2052-12-01", "2052-12-31", "2053-01-01"),
-        ("2051-01-29", "2053-02-28", "2053-02-28", "2053-03-28", "2053-03-29"),
-        ("2051-01-30", "2053-03-29", "2053-02-28", "2053-03-29", "2053-03-30"),
-        ("2051-01-31", "2052-01-31", "2052-01-31", "2052-02-28", "2052-02-29"),
-        ("2051-01-31", "2052-02-29", "2052-02-29", "2052-03-30", "2052-03-31"),
-        ("2051-01-31", "2053-02-27", "2053-01-31", "2053-02-27", "2053-02-28"),
-        ("2051-01-31", "2053-02-28", "2053-02-28", "2053-03-30", "2053-03-31"),
-        ("2051-01-31", "2052-04-30", "2052-04-30", "2052-05-30", "2052-05-31"),
-        ("2052-02-29", "2053-03-01", "2053-02-28", "2053-03-28", "2053-03-29"),
+        (
+            "2051-10-11",
+            "2052-11-10",
+            "2052-10-11",
+            "2052-11-10",
+            "2052-11-11",
+        ),
+        (
+            "2051-10-11",
+            "2052-11-11",
+            "2052-11-11",
+            "2052-12-10",
+            "2052-12-11",
+        ),
+        (
+            "2051-01-01",
+            "2052-12-31",
+            "2052-12-01",
+            "2052-12-31",
+            "2053-01-01",
+        ),
+        (
+            "2051-01-29",
+            "2053-02-28",
+            "2053-02-28",
+            "2053-03-28",
+            "2053-03-29",
+        ),
+        (
+            "2051-01-30",
+            "2053-03-29",
+            "2053-02-28",
+            "2053-03-29",
+            "2053-03-30",
+        ),
+        (
+            "2051-01-31",
+            "2052-01-31",
+            "2052-01-31",
+            "2052-02-28",
+            "2052-02-29",
+        ),
+        (
+            "2051-01-31",
+            "2052-02-29",
+            "2052-02-29",
+            "2052-03-30",
+            "2052-03-31",
+        ),
+        (
+            "2051-01-31",
+            "2053-02-27",
+            "2053-01-31",
+            "2053-02-27",
+            "2053-02-28",
+        ),
+        (
+            "2051-01-31",
+            "2053-02-28",
+            "2053-02-28",
+            "2053-03-30",
+            "2053-03-31",
+        ),
+        (
+            "2051-01-31",
+            "2052-04-30",
+            "2052-04-30",
+            "2052-05-30",
+            "2052-05-31",
+        ),
+        (
+            "2052-02-29",
+            "2053-03-01",
+            "2053-02-28",
+            "2053-03-28",
+            "2053-03-29",
+        ),
     ] {
         let account = stack.holder("cycle");
         let body = json!({ "kind": "agency", "person_id": account.person, "opened_on": opened_on });
         let opened = account.open_with(body).at(today).await.is(201);
-        let cycle = json!({ "starts_on": starts_on, "ends_on": ends_on, "next_grant_on": next_grant_on });
+        let cycle =
+            json!({ "starts_on": starts_on, "ends_on": ends_on, "next_grant_on": next_grant_on });
         assert_eq!(opened["billing_cycle"], cycle, "{opened_on}, on {today}");
     }
 }

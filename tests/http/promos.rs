@@ -28,7 +28,11 @@ async fn a_grant_posts_at_once_and_costs_nothing() {
     let code = code(&stack, json!({})).await;
     let ana = stack.freelancer("2052-03-05").await;
     // Codes are read aloud and typed: case does not matter.
-    let redeemed = ana.redeem(&code.to_lowercase()).at("2052-03-06").await.is(201);
+    let redeemed = ana
+        .redeem(&code.to_lowercase())
+        .at("2052-03-06")
+        .await
+        .is(201);
     let redeemed = redeemed.has("code", json!(code)).has("amount", 15);
     let redeemed = redeemed.balance(65, 0);
     let journal = ana.journal("2052-03-06").await;
@@ -89,7 +93,11 @@ async fn a_code_may_be_for_some_kinds_and_plans_only() {
         (json!({ "kinds": ["freelancer"] }), true, false),
         (json!({ "kinds": ["agency"] }), false, true),
         (json!({ "kinds": ["agency", "freelancer"] }), true, true),
-        (json!({ "plans": ["basic"], "kinds": ["freelancer"] }), true, false),
+        (
+            json!({ "plans": ["basic"], "kinds": ["freelancer"] }),
+            true,
+            false,
+        ),
         (json!({ "plans": ["plus"] }), false, false),
     ] {
         let code = code(&stack, more.clone()).await;
@@ -147,6 +155,20 @@ async fn once_per_account() {
 }
 
 #[tokio::test]
+async fn a_suspended_account_redeems_nothing() {
+    let stack = Stack::local();
+    let code = code(&stack, json!({})).await;
+    let ana = stack.agency("2052-03-01").await;
+    let suspend = ana.amend(json!({ "status": "suspended" }));
+    suspend.at("2052-03-05").await.is(200);
+    let before = ana.items().await;
+    let answer = ana.redeem(&code).at("2052-03-06").await;
+    answer.refused(409, "account_suspended");
+    assert_eq!(ana.items().await, before);
+    assert_eq!(stack.redeemed(&code).await, 0);
+}
+
+#[tokio::test]
 async fn unknown_codes_and_codes_for_purchases() {
     let stack = Stack::local();
     let ana = stack.agency("2052-03-01").await;
@@ -167,7 +189,7 @@ async fn unknown_codes_and_codes_for_purchases() {
     let answer = stack.admin(reqwest::Method::GET, path).await;
     answer.refused(404, "promo_unknown");
     for kind in ["bonus", "discount"] {
-        let terms = march(json!({ "kind": kind, "percent_off": 10 }));
+        let terms = march(json!({ "kind": kind }));
         let answer = stack.put_promo(&fresh_code(), terms).await;
         answer.refused(422, "invalid_field").has("field", "kind");
     }

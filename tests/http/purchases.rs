@@ -120,7 +120,11 @@ async fn a_payment_without_an_answer_is_settled_by_recovery_and_replayed_as_it_s
         }
         assert_eq!(purchase_at(&ana, &id, &at("11T11:00:00Z")).await, "paid");
         let lots = ana.lots(&at("11T11:00:00Z")).await;
-        assert_eq!(lots, [format!("20/20 purchase until 2042-{month}-11")], "{method}");
+        assert_eq!(
+            lots,
+            [format!("20/20 purchase until 2042-{month}-11")],
+            "{method}"
+        );
         let replay = request.at(&at("12")).await.is(201).has("status", "paid");
         assert!(replay.replayed(), "{method}");
         assert_eq!(replay["purchase_id"], json!(id));
@@ -147,7 +151,12 @@ async fn a_paid_purchase_credits_a_suspended_account() {
 async fn a_chargeback_takes_what_is_left_and_the_rest_is_owed() {
     let stack = Stack::local();
     let ana = stack.agency("2052-01-10").await;
-    let id = ana.buy(100).at("2052-01-11").await.is(201).text("purchase_id");
+    let id = ana
+        .buy(100)
+        .at("2052-01-11")
+        .await
+        .is(201)
+        .text("purchase_id");
     ana.spend(70).at("2052-01-12").await.is(201).balance(30, 0);
     let charged_back = ana.charge_back(&id).at("2052-01-13").await.is(200);
     charged_back.has("status", "charged_back").balance(0, 70);
@@ -185,7 +194,12 @@ async fn a_chargeback_takes_what_is_left_and_the_rest_is_owed() {
 async fn other_connects_cover_a_chargeback_at_once_oldest_first() {
     let stack = Stack::local();
     let ana = stack.agency("2052-01-10").await;
-    let id = ana.buy(100).at("2052-01-11").await.is(201).text("purchase_id");
+    let id = ana
+        .buy(100)
+        .at("2052-01-11")
+        .await
+        .is(201)
+        .text("purchase_id");
     ana.spend(70).at("2052-01-12").await.is(201);
     ana.given(40, "2052-01-13").await;
     ana.given(50, "2052-01-14").await;
@@ -201,7 +215,12 @@ async fn other_connects_cover_a_chargeback_at_once_oldest_first() {
 async fn a_purchase_is_charged_back_once() {
     let stack = Stack::local();
     let ana = stack.agency("2052-01-10").await;
-    let id = ana.buy(100).at("2052-01-11").await.is(201).text("purchase_id");
+    let id = ana
+        .buy(100)
+        .at("2052-01-11")
+        .await
+        .is(201)
+        .text("purchase_id");
     let first = ana.charge_back(&id).key("dispute-1").at("2052-01-12");
     let done = first.clone().await.is(200).balance(0, 0);
     let before = ana.items().await;

@@ -1,6 +1,7 @@
 //! Returns: to the lots the Connects came from, last taken first.
 
 use connects_tests::stack::Stack;
+use futures::future::join_all;
 use serde_json::json;
 
 #[tokio::test]
@@ -26,7 +27,11 @@ async fn parts_come_back_in_reverse_order_and_never_more_than_was_spent() {
     let over = ana.refund(&spend, 2).at("2055-02-13").await;
     over.refused(409, "refund_exceeds_spend");
     assert_eq!(ana.items().await, before);
-    ana.refund(&spend, 1).at("2055-02-13").await.is(201).balance(13, 0);
+    ana.refund(&spend, 1)
+        .at("2055-02-13")
+        .await
+        .is(201)
+        .balance(13, 0);
     let over = ana.refund(&spend, 1).at("2055-02-13").await;
     over.refused(409, "refund_exceeds_spend");
     assert_eq!(
@@ -36,10 +41,30 @@ async fn parts_come_back_in_reverse_order_and_never_more_than_was_spent() {
 }
 
 #[tokio::test]
+async fn ten_refunds_of_three_at_once_of_a_spend_of_eight_are_two() {
+    let stack = Stack::local();
+    let ana = stack.freelancer("2052-01-15").await;
+    let spend = ana.spend(8).at("2052-01-16").await.is(201).text("spend_id");
+    let tries = (0..10).map(|_| async { ana.refund(&spend, 3).at("2052-01-17").await });
+    let answers = join_all(tries).await;
+    let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|a| a.status == 201);
+    assert_eq!((done.len(), refused.len()), (2, 8));
+    for answer in refused {
+        answer.refused(409, "refund_exceeds_spend");
+    }
+    assert_eq!(ana.available("2052-01-17").await, 48);
+}
+
+#[tokio::test]
 async fn without_an_amount_all_that_is_left_comes_back() {
     let stack = Stack::local();
     let ana = stack.freelancer("2052-01-15").await;
-    let spend = ana.spend(45).at("2052-01-16").await.is(201).text("spend_id");
+    let spend = ana
+        .spend(45)
+        .at("2052-01-16")
+        .await
+        .is(201)
+        .text("spend_id");
     ana.refund(&spend, 5).at("2052-01-17").await.is(201);
     let rest = ana.refund_with(json!({ "spend_id": spend, "reason": "correction" }));
     let rest = rest.at("2052-01-18").await.is(201);
@@ -101,7 +126,11 @@ async fn a_suspended_account_gets_its_connects_back() {
     let spend = ana.spend(5).at("2052-01-16").await.is(201).text("spend_id");
     let suspend = ana.amend(json!({ "status": "suspended" }));
     suspend.at("2052-01-17").await.is(200);
-    ana.refund(&spend, 5).at("2052-01-18").await.is(201).balance(50, 0);
+    ana.refund(&spend, 5)
+        .at("2052-01-18")
+        .await
+        .is(201)
+        .balance(50, 0);
 }
 
 #[tokio::test]

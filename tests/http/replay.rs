@@ -63,7 +63,11 @@ pub fn replay(journal: &[Value]) -> Remaining {
 
 fn place(lot: &str, issued_at: &str) -> Place {
     let (seq, index) = lot.split_once('-').unwrap();
-    (issued_at.to_owned(), seq.parse().unwrap(), index.parse().unwrap())
+    (
+        issued_at.to_owned(),
+        seq.parse().unwrap(),
+        index.parse().unwrap(),
+    )
 }
 
 /// The lots an entry touched, in its order.

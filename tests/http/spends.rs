@@ -19,7 +19,10 @@ async fn eight_are_three_of_the_older_lot_and_five_of_the_younger() {
     ]);
     assert!(spent.text("spend_id").starts_with("sp_"));
     let spent = spent.has("amount", 8).has("lots", lots).balance(5, 0);
-    assert_eq!(ana.lots("2055-02-11").await, ["5/10 promo until 2056-02-10"]);
+    assert_eq!(
+        ana.lots("2055-02-11").await,
+        ["5/10 promo until 2056-02-10"]
+    );
 
     let id = spent.text("spend_id");
     let returned = ana.refund(&id, 8).at("2055-02-12").await.is(201);
@@ -105,7 +108,10 @@ async fn the_journal_says_what_a_spend_was_for() {
     let stack = Stack::local();
     let ana = stack.freelancer("2052-01-15").await;
     let body = json!({ "amount": 6, "reason": "featured_listing", "reference": "job:J-77" });
-    ana.spend_with(body).at("2052-01-16T08:30:00Z").await.is(201);
+    ana.spend_with(body)
+        .at("2052-01-16T08:30:00Z")
+        .await
+        .is(201);
     let journal = ana.journal("2052-01-17").await;
     let last = journal.last().unwrap();
     for (member, value) in [

@@ -158,7 +158,13 @@ impl Answer {
     /// Asserts a member.
     #[track_caller]
     pub fn has(self, member: &str, value: impl Into<Value>) -> Self {
-        assert_eq!(self.body[member], value.into(), "{}: {}", self.what, self.text);
+        assert_eq!(
+            self.body[member],
+            value.into(),
+            "{}: {}",
+            self.what,
+            self.text
+        );
         self
     }
 

@@ -47,7 +47,10 @@ impl Stack {
         );
         let report: Value = serde_json::from_str(&text)
             .unwrap_or_else(|e| panic!("{function}'s report is not JSON: {e}: {text}"));
-        assert!(report.get("errorType").is_none(), "{function} at {at}: {text}");
+        assert!(
+            report.get("errorType").is_none(),
+            "{function} at {at}: {text}"
+        );
         report
     }
 }

@@ -63,8 +63,7 @@ impl Stack {
             .unwrap_or_else(|_| panic!("{variable} names no stack: run `cargo local test`"));
         let text = std::fs::read_to_string(&path)
             .unwrap_or_else(|e| panic!("{path}: {e}: run `cargo local test`"));
-        let file: StackFile =
-            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let file: StackFile = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"));
         let web = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .build()

@@ -25,9 +25,8 @@ impl std::fmt::Debug for Minter {
 
 impl Minter {
     pub(crate) fn new(key_path: &str, jwks_path: &str, issuer: String, audience: String) -> Self {
-        let read = |path: &str| {
-            std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"))
-        };
+        let read =
+            |path: &str| std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
         let pem: String = read(key_path)
             .lines()
             .filter(|line| !line.starts_with("-----"))
@@ -91,8 +90,11 @@ impl Minter {
         let (now, token) = (epoch_seconds(), signed(&good));
         let parts: Vec<&str> = token.split('.').collect();
         let (head, signature) = (parts[0], parts[2]);
-        let other_claims = BASE64URL_NOPAD
-            .encode(with("accounts", json!(["somebody-else"])).to_string().as_bytes());
+        let other_claims = BASE64URL_NOPAD.encode(
+            with("accounts", json!(["somebody-else"]))
+                .to_string()
+                .as_bytes(),
+        );
         let mut unknown_kid = self.header();
         unknown_kid.kid = Some("nobody".to_owned());
         let bearer = |token: String| format!("Bearer {token}");
@@ -103,19 +105,40 @@ impl Minter {
             ("another scheme", format!("Basic {token}")),
             ("no scheme", token.clone()),
             ("expired", bearer(signed(&with("exp", json!(now - 120))))),
-            ("not yet valid", bearer(signed(&with("nbf", json!(now + 600))))),
+            (
+                "not yet valid",
+                bearer(signed(&with("nbf", json!(now + 600)))),
+            ),
             ("never expires", bearer(signed(&without("exp")))),
-            ("another issuer", bearer(signed(&with("iss", json!("https://elsewhere.example"))))),
+            (
+                "another issuer",
+                bearer(signed(&with("iss", json!("https://elsewhere.example")))),
+            ),
             ("no issuer", bearer(signed(&without("iss")))),
-            ("another audience", bearer(signed(&with("aud", json!("elsewhere"))))),
+            (
+                "another audience",
+                bearer(signed(&with("aud", json!("elsewhere")))),
+            ),
             ("no audience", bearer(signed(&without("aud")))),
-            ("another's key", bearer(self.sign(&self.header(), &good, &strangers_key()))),
-            ("a key nobody knows", bearer(self.sign(&unknown_kid, &good, &strangers_key()))),
+            (
+                "another's key",
+                bearer(self.sign(&self.header(), &good, &strangers_key())),
+            ),
+            (
+                "a key nobody knows",
+                bearer(self.sign(&unknown_kid, &good, &strangers_key())),
+            ),
             ("unsigned", bearer(format!("{}.{}.", head, parts[1]))),
-            ("another's claims", bearer(format!("{head}.{other_claims}.{signature}"))),
+            (
+                "another's claims",
+                bearer(format!("{head}.{other_claims}.{signature}")),
+            ),
             ("alg none", bearer(self.alg_none(&good, "none"))),
             ("alg None", bearer(self.alg_none(&good, "None"))),
-            ("the public key as a secret", bearer(self.hmac_with_public_key(&good))),
+            (
+                "the public key as a secret",
+                bearer(self.hmac_with_public_key(&good)),
+            ),
         ]
     }
 

@@ -1,9 +1,11 @@
-//! The runner's own environment; nothing else here reads it.
-#![allow(clippy::disallowed_methods)] // This is the configuration module of the runner.
+//! The runner's own environment and clock; nothing else here reads them.
+#![allow(clippy::disallowed_methods)] // What the functions must not do themselves is done here.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
 
 /// What this program's `cargo run` set for it. Build scripts watch some of these, so a cargo
 /// that inherited them would rebuild what they belong to.
@@ -49,4 +51,9 @@ pub fn log_filter() -> String {
 /// `CI`: a run that has to be complete, and whose output is read by nobody's eyes first.
 pub fn ci() -> bool {
     env::var("CI").is_ok_and(|value| value == "true" || value == "1")
+}
+
+/// The wall clock.
+pub fn now() -> DateTime<Utc> {
+    Utc::now()
 }

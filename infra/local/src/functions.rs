@@ -45,8 +45,9 @@ async fn local(project: &Project, template: &Template) -> Result<Binaries> {
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(project.root())
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
-    let built = tools::without_cargo_run(&mut cargo).output().await.doing("cargo")?;
+        .stdout(Stdio::piped());
+    let running = tools::without_cargo_run(&mut cargo).spawn().doing("cargo")?;
+    let built = running.wait_with_output().await.doing("cargo")?;
     if !built.status.success() {
         return Err(Failure::new("the functions don't compile"));
     }

@@ -13,6 +13,7 @@ use p256::elliptic_curve::sec1::ToEncodedPoint;
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
 use serde_json::{Value, json};
 
+use crate::environment;
 use crate::failure::{Doing, Result};
 
 /// The tokens' `iss`.
@@ -74,7 +75,7 @@ impl Keys {
         let key = EncodingKey::from_ec_pem(&pem).doing(self.signing_key.display())?;
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(key_id(&self.secret()?)?);
-        let now = chrono::Utc::now().timestamp();
+        let now = environment::now().timestamp();
         let claims = json!({
             "iss": ISSUER,
             "aud": AUDIENCE,

@@ -1,1 +1,206 @@
-fn main() {}
+//! The local stack: `cargo local up`, `token`, `fire`, `demo` and `test`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::emulator::Store;
+use crate::failure::{Doing, Failure, Result};
+use crate::keys::{Claims, Keys};
+use crate::project::Project;
+use crate::stack::{Options, Site};
+use crate::state::Features;
+use crate::template::Template;
+
+mod emulator;
+mod environment;
+mod failure;
+mod functions;
+mod gateway;
+mod keys;
+mod process;
+mod project;
+mod schedule;
+mod stack;
+mod state;
+mod template;
+mod tools;
+
+/// Connects on one machine: every function, DynamoDB and the API gateway.
+#[derive(Debug, Parser)]
+#[command(name = "cargo local", bin_name = "cargo local")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// The file that describes the running stack [default: .connects/stack.json]
+    #[arg(long, global = true, value_name = "FILE")]
+    state: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the stack, and keep it running until Ctrl-C
+    Up(Up),
+    /// Print a signed token that the stack accepts
+    Token(Token),
+    /// Run a schedule on the running stack and print its report
+    Fire(Fire),
+}
+
+#[derive(Debug, Args)]
+struct Up {
+    /// Where the HTTP API answers, on 127.0.0.1
+    #[arg(long, default_value_t = 9000)]
+    port: u16,
+    /// embedded, dynamodb-local, or the address of another DynamoDB
+    #[arg(long, default_value = "embedded")]
+    store: Store,
+    /// Keep the data in this folder instead of in memory
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Processes of each function
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    concurrency: u16,
+}
+
+#[derive(Debug, Args)]
+struct Token {
+    /// Scopes, separated by spaces: connects, connects:service, connects:admin
+    #[arg(long)]
+    scope: String,
+    /// An account that the holder may act for; may be repeated
+    #[arg(long = "account", value_name = "ID")]
+    accounts: Vec<String>,
+    /// Who the holder is
+    #[arg(long, value_name = "NAME", default_value = "local")]
+    sub: String,
+    /// How long the token is good, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    ttl: u32,
+}
+
+#[derive(Debug, Args)]
+struct Fire {
+    /// The function to run
+    function: String,
+    /// The schedule event's time [default: now]
+    #[arg(long, value_name = "RFC3339")]
+    at: Option<DateTime<Utc>>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build();
+    let done = runtime.doing("the runtime").and_then(|runtime| runtime.block_on(run(cli)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    let project = Project::find()?;
+    let state = match cli.state {
+        Some(path) => std::path::absolute(&path).doing(path.display())?,
+        None => project.state(),
+    };
+    match cli.command {
+        Command::Up(up) => up.run(&project, state).await,
+        Command::Token(token) => token.run(&project),
+        Command::Fire(fire) => fire.run(&project, state).await,
+    }
+}
+
+impl Up {
+    async fn run(self, project: &Project, state: PathBuf) -> Result<()> {
+        let site = Site::claim(Options {
+            port: self.port,
+            store: self.store,
+            data: self.data,
+            concurrency: self.concurrency,
+            state,
+            features: Features::Local,
+            schedules: true,
+        })?;
+        let mut interrupt = signal(SignalKind::interrupt()).doing("signals")?;
+        let mut terminate = signal(SignalKind::terminate()).doing("signals")?;
+        let stopped = async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        tokio::pin!(stopped);
+        let started = async {
+            let template = Template::read(&project.template())?;
+            eprintln!("building the functions");
+            let binaries = functions::build(project, &template, Features::Local).await?;
+            eprintln!("starting them");
+            site.start(project, &template, &binaries).await
+        };
+        let mut stack = tokio::select! {
+            stack = started => stack?,
+            () = &mut stopped => return Ok(()),
+        };
+        println!("ready {}", stack.state.url);
+        eprintln!("{}", how_to_go_on(&stack.state.url, &stack.state.endpoint, &stack.logs));
+        let end = tokio::select! {
+            failure = stack.watch() => Err(failure),
+            () = stopped => Ok(()),
+        };
+        stack.stop().await;
+        end
+    }
+}
+
+fn how_to_go_on(url: &str, endpoint: &str, logs: &std::path::Path) -> String {
+    format!(
+        r#"
+  TOKEN=$(cargo local token --scope "connects connects:service" --account a1)
+  curl -X PUT {url}/v1/accounts/a1 -H "Authorization: Bearer $TOKEN" \
+       -H "Content-Type: application/json" -d '{{"kind": "freelancer", "person_id": "p1"}}'
+  cargo local fire monthly-grant
+
+DynamoDB answers at {endpoint}, logs are in {}; Ctrl-C stops everything."#,
+        logs.display()
+    )
+}
+
+impl Token {
+    fn run(&self, project: &Project) -> Result<()> {
+        let claims = Claims {
+            subject: &self.sub,
+            scope: &self.scope,
+            accounts: &self.accounts,
+            ttl: self.ttl,
+        };
+        println!("{}", Keys::ensure(&project.keys())?.token(&claims)?);
+        Ok(())
+    }
+}
+
+impl Fire {
+    async fn run(&self, project: &Project, state: PathBuf) -> Result<()> {
+        let template = Template::read(&project.template())?;
+        if !template.schedules.contains_key(&self.function) {
+            let known = template.schedule_names();
+            return Err(Failure::new(format!("{} is no schedule; there are {known}", self.function)));
+        }
+        let state = state::running(&state)?;
+        let state = state.doing("no stack runs; start one with `cargo local up`")?;
+        let http = stack::client()?;
+        let at = self.at.unwrap_or_else(environment::now);
+        let report = schedule::fire(&http, &state.runtime_url, &self.function, at).await?;
+        println!("{report:#}");
+        Ok(())
+    }
+}

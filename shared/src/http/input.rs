@@ -492,7 +492,10 @@ mod tests {
 
     #[test]
     fn a_body_may_measure_64_kib() {
-        let padded = |size: usize| format!("{:size$}", r#"{"amount":1,"reason":"x"}"#);
+        let padded = |size: usize| {
+            let body = r#"{"amount":1,"reason":"x"}"#;
+            format!("{body}{}", " ".repeat(size - body.len()))
+        };
         assert_eq!(told(command(padded(MAX_BODY).as_bytes())).0, "ok");
         assert_eq!(told(command(padded(MAX_BODY + 1).as_bytes())).0, "body_too_large");
         assert_eq!(told(command(&[b'x'; MAX_BODY + 1])).0, "body_too_large");

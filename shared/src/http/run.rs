@@ -1,5 +1,6 @@
 //! Functions on the Lambda runtime.
 
+use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::request::{Request, route};
 use crate::clock::Clock;
 use crate::config::LogConfig;
 use crate::domain::time::Time;
-use crate::ledger::{Context, Fault};
+use crate::ledger::Context;
 
 /// A request is answered within this, whatever the gateway says.
 const REQUEST_BUDGET: Duration = Duration::from_secs(8);
@@ -31,6 +32,9 @@ const RUN_BUDGET: Duration = Duration::from_secs(14 * 60);
 
 /// Kept back from a run's Lambda deadline, to report in.
 const RUN_RESERVE: Duration = Duration::from_secs(10);
+
+/// What a function that only serves requests says to a schedule.
+const NO_SCHEDULE: &str = "this function has no schedule";
 
 /// The header by which tests set the time.
 const TEST_TIME: &str = "connects-now";
@@ -67,16 +71,16 @@ pub async fn serve(
     clock: Clock,
     handler: impl AsyncFn(&Request) -> Result<Answer, Problem>,
 ) -> Result<(), lambda_runtime::Error> {
-    serve_and_run(clock, handler, async |_| Ok(no_schedule())).await
+    serve_and_run(clock, handler, async |_| Err::<(), _>(NO_SCHEDULE)).await
 }
 
 /// Runs a function that works on a schedule.
 ///
 /// # Errors
 /// When the runtime can't be reached.
-pub async fn run<R: Serialize>(
+pub async fn run<R: Serialize, E: Display>(
     clock: Clock,
-    job: impl AsyncFn(Run) -> Result<R, Fault>,
+    job: impl AsyncFn(Run) -> Result<R, E>,
 ) -> Result<(), lambda_runtime::Error> {
     serve_and_run(clock, async |_| Err(Problem::not_found()), job).await
 }
@@ -85,13 +89,13 @@ pub async fn run<R: Serialize>(
 ///
 /// # Errors
 /// When the runtime can't be reached.
-pub async fn serve_and_run<R: Serialize>(
+pub async fn serve_and_run<R: Serialize, E: Display>(
     clock: Clock,
     handler: impl AsyncFn(&Request) -> Result<Answer, Problem>,
-    job: impl AsyncFn(Run) -> Result<R, Fault>,
+    job: impl AsyncFn(Run) -> Result<R, E>,
 ) -> Result<(), lambda_runtime::Error> {
     let (handler, job) = (&handler, &job);
-    let service = service_fn(async move |event: LambdaEvent<Event>| {
+    let service = service_fn(move |event: LambdaEvent<Event>| async move {
         let id = event.context.request_id;
         let deadline_ms = event.context.deadline;
         let span = tracing::info_span!("invocation", request_id = %id);
@@ -142,9 +146,9 @@ async fn answer(
     answer
 }
 
-async fn report<R: Serialize>(
+async fn report<R: Serialize, E: Display>(
     clock: Clock,
-    job: &impl AsyncFn(Run) -> Result<R, Fault>,
+    job: &impl AsyncFn(Run) -> Result<R, E>,
     event: &ScheduledEvent,
     deadline_ms: u64,
 ) -> Result<Value, Diagnostic> {
@@ -196,10 +200,6 @@ fn millis(elapsed: Duration) -> u64 {
 
 fn to_json(value: &impl Serialize) -> Result<Value, Diagnostic> {
     serde_json::to_value(value).map_err(|error| Diagnostic::from(error.to_string()))
-}
-
-fn no_schedule() -> &'static str {
-    "this function has no schedule"
 }
 
 #[cfg(test)]
@@ -270,9 +270,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_reports() {
-        let job = async |run: Run| Ok(json!({ "due": time::text(run.due) }));
+        let job = async |run: Run| Ok::<_, String>(json!({ "due": time::text(run.due) }));
         let done = report(clock(), &job, &scheduled("2020-02-02T00:00:00Z"), 0).await;
         assert_eq!(done.unwrap(), json!({ "due": "2020-02-02T00:00:00.000Z" }));
         assert!(report(clock(), &job, &scheduled("soon"), 0).await.is_err());
+        let failing = async |_: Run| Err::<(), _>("the table is gone");
+        assert!(report(clock(), &failing, &scheduled("2020-02-02T00:00:00Z"), 0).await.is_err());
     }
 }

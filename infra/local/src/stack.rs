@@ -1,0 +1,258 @@
+//! The whole stack: emulator, gateway, functions, schedules.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::emulator::{self, ACCESS_KEY, Emulator, Place, REGION, Store, TABLE};
+use crate::environment;
+use crate::failure::{Doing, Failure, Result};
+use crate::functions::Binaries;
+use crate::gateway::{self, Gateway};
+use crate::keys::{AUDIENCE, ISSUER, Keys};
+use crate::process::{Death, Spawner};
+use crate::project::Project;
+use crate::schedule;
+use crate::state::{Claim, Features, State};
+use crate::template::Template;
+use crate::tools;
+
+/// How long all functions together may take until they answer.
+const READY: Duration = Duration::from_secs(90);
+
+/// What a stack is started with.
+#[derive(Debug)]
+pub struct Options {
+    /// The gateway's port.
+    pub port: u16,
+    /// Which DynamoDB.
+    pub store: Store,
+    /// Where data is kept; in memory without it.
+    pub data: Option<PathBuf>,
+    /// Processes of each function.
+    pub concurrency: u16,
+    /// The file that describes the stack; logs go beside it.
+    pub state: PathBuf,
+    /// How the functions were built.
+    pub features: Features,
+    /// Whether schedules fire by themselves.
+    pub schedules: bool,
+}
+
+/// A running stack.
+#[derive(Debug)]
+pub struct Stack {
+    /// What other programs need to know.
+    pub state: State,
+    /// Where its logs are.
+    pub logs: PathBuf,
+    gateway: Gateway,
+    emulator: Emulator,
+    tasks: JoinSet<()>,
+    deaths: mpsc::UnboundedReceiver<Death>,
+    _spawner: Spawner,
+    _claim: Claim,
+}
+
+/// A place in which no other stack runs, with a port that nobody listens on.
+#[derive(Debug)]
+pub struct Site {
+    options: Options,
+    claim: Claim,
+}
+
+impl Site {
+    /// Looks at place and port before anything is installed or built.
+    pub fn claim(options: Options) -> Result<Self> {
+        let claim = Claim::take(&options.state)?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
+            .doing(format!("port {} is taken; choose another with --port", options.port))?;
+        Ok(Self { options, claim })
+    }
+
+    /// Starts everything, and waits until every function answers.
+    pub async fn start(
+        self,
+        project: &Project,
+        template: &Template,
+        binaries: &Binaries,
+    ) -> Result<Stack> {
+        let Self { options, claim } = self;
+        let cargo_lambda = tools::cargo_lambda(&project.tools()).await?;
+        let keys = Keys::ensure(&project.keys())?;
+        let logs = empty_logs(&options.state)?;
+        let spawner = Spawner::new()?;
+
+        let place = Place {
+            spawner: &spawner,
+            tools: &project.tools(),
+            logs: &logs,
+            data: options.data.as_deref(),
+        };
+        let emulator = Emulator::start(&options.store, &place).await?;
+        emulator::ensure_table(&emulator.endpoint, &template.table).await?;
+
+        let log = logs.join("gateway.log");
+        let gateway =
+            Gateway::start(&spawner, cargo_lambda, project.root(), options.port, log).await?;
+
+        let http = client()?;
+        let (report, deaths) = mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(gateway::answer_unrouted(http.clone(), gateway.url.clone()));
+        let environment = function_environment(&emulator.endpoint, &keys, options.features);
+        for service in gateway.services(binaries, &environment, project.root(), &logs) {
+            for _ in 0..options.concurrency {
+                let kept = spawner.clone().keep_running(service.clone(), report.clone());
+                tasks.spawn(kept);
+            }
+        }
+
+        let state = State {
+            url: gateway.url.clone(),
+            runtime_url: gateway.url.clone(),
+            endpoint: emulator.endpoint.clone(),
+            region: REGION.to_owned(),
+            table: TABLE.to_owned(),
+            issuer: ISSUER.to_owned(),
+            audience: AUDIENCE.to_owned(),
+            jwks: keys.jwks,
+            signing_key: keys.signing_key,
+            pid: std::process::id(),
+            features: options.features,
+        };
+        let mut stack = Stack {
+            state,
+            logs,
+            gateway,
+            emulator,
+            tasks,
+            deaths,
+            _spawner: spawner,
+            _claim: claim,
+        };
+        stack.until_ready(&http, template).await?;
+        if options.schedules {
+            let Stack { state, tasks, .. } = &mut stack;
+            schedule::keep_firing(&http, &state.runtime_url, &template.schedules, tasks);
+        }
+        stack._claim.publish(&stack.state)?;
+        Ok(stack)
+    }
+}
+
+impl Stack {
+    /// Every function has answered once: a route its refusal of a request without a token, a
+    /// schedule its report, as if it had just fired.
+    async fn until_ready(&mut self, http: &reqwest::Client, template: &Template) -> Result<()> {
+        let url = self.state.url.clone();
+        let answers = async {
+            for (function, _) in &template.schedules {
+                schedule::fire(http, &url, function, environment::now()).await?;
+            }
+            for function in &template.functions {
+                let route = template.routes.iter().find(|route| route.function == *function);
+                if let Some(route) = route {
+                    refuses(http, &url, &route.method, &route.path).await?;
+                }
+            }
+            Ok(())
+        };
+        tokio::select! {
+            ready = timeout(READY, answers) => {
+                ready.doing(format!("not every function answers; see {}", self.logs.display()))?
+            }
+            Some(death) = self.deaths.recv() => Err(Failure::new(death.what)),
+            end = self.gateway.ended() => Err(end),
+        }
+    }
+
+    /// Watches over the stack; returns only when it can't go on.
+    pub async fn watch(&mut self) -> Failure {
+        loop {
+            tokio::select! {
+                Some(death) = self.deaths.recv() => {
+                    if death.last {
+                        return Failure::new(format!("{}\n  given up", death.what));
+                    }
+                    eprintln!("{}\n  starting it again", death.what);
+                }
+                end = self.gateway.ended() => return end,
+            }
+        }
+    }
+
+    /// Ends everything. Nothing here has to end gently: all that matters is in DynamoDB, and every
+    /// operation survives the death of its process by design.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        drop(self.gateway);
+        self.emulator.stop().await;
+    }
+}
+
+/// A request without a token, to a made-up resource, must get an answer of the function's own.
+async fn refuses(http: &reqwest::Client, url: &str, method: &str, path: &str) -> Result<()> {
+    let path: Vec<&str> = path
+        .split('/')
+        .map(|part| if part.starts_with('{') { "ready" } else { part })
+        .collect();
+    let path = path.join("/");
+    let method = reqwest::Method::from_bytes(method.as_bytes()).doing(method)?;
+    let answer = http.request(method, format!("{url}{path}")).send().await.doing(&path)?;
+    let status = answer.status();
+    if status == reqwest::StatusCode::UNAUTHORIZED {
+        return Ok(());
+    }
+    let text = answer.text().await.unwrap_or_default();
+    Err(Failure::new(format!("{path} without a token was answered {status}: {text}")))
+}
+
+fn function_environment(endpoint: &str, keys: &Keys, how: Features) -> Vec<(String, String)> {
+    let jwks = keys.jwks.display().to_string();
+    let log_filter = environment::log_filter();
+    let mut variables = vec![
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY),
+        ("AWS_REGION", REGION),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", endpoint),
+        ("CONNECTS_TABLE", TABLE),
+        ("CONNECTS_JWKS", &jwks),
+        ("CONNECTS_JWT_ISSUER", ISSUER),
+        ("CONNECTS_JWT_AUDIENCE", AUDIENCE),
+        ("CONNECTS_PAYMENTS", "sandbox"),
+        ("RUST_LOG", &log_filter),
+    ];
+    if how == Features::Local {
+        variables.push(("CONNECTS_LOCAL", "1"));
+    }
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    variables.into_iter().map(owned).collect()
+}
+
+fn empty_logs(state: &Path) -> Result<PathBuf> {
+    let logs = state.parent().doing("a state file needs a folder")?.join("logs");
+    if logs.exists() {
+        fs::remove_dir_all(&logs).doing(logs.display())?;
+    }
+    fs::create_dir_all(&logs).doing(logs.display())?;
+    Ok(logs)
+}
+
+/// The client for requests to the stack. No timeout: a sweep takes as long as it takes.
+pub fn client() -> Result<reqwest::Client> {
+    reqwest::Client::builder().no_proxy().build().doing("an HTTP client")
+}
+
+/// A port that nobody listens on just now.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).doing("a free port")?;
+    let address = listener.local_addr().doing("a free port")?;
+    Ok(address.port())
+}

@@ -1,0 +1,323 @@
+//! The shell around the core: load, decide, commit, and again where a race was lost.
+//!
+//! Every operation is two round trips: one that reads the account, the operation's receipt and
+//! whatever else the decision needs, all at once, and one that commits. What one attempt read is
+//! never used by the next: a lost race and an unknown outcome alike lead back to reading, where the
+//! receipt tells whether the operation has happened. Before a refusal is answered the receipt is
+//! read once more, after the state: a first try whose answer was lost may be what emptied the
+//! account.
+
+mod accounts;
+mod operations;
+mod purchases;
+mod sweeps;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::time::Instant;
+
+pub use sweeps::Report;
+
+use crate::domain::account::Account;
+use crate::domain::draft::{Draft, Plan};
+use crate::domain::ids::{AccountId, OperationId};
+use crate::domain::policy::Policy;
+use crate::domain::receipt::Receipt;
+use crate::domain::refusal::{Invalid, Refusal};
+use crate::domain::settle::{self, Settled};
+use crate::domain::time::Time;
+use crate::store::{Store, StoreError};
+
+/// The pause before the second attempt is anywhere up to this; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// No pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+
+/// How far another writer's clock may be ahead of ours before something must be wrong.
+const MAX_CLOCK_AHEAD: TimeDelta = TimeDelta::seconds(60);
+
+/// What an operation is done under.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// The ledger's time.
+    pub now: Time,
+    /// When an answer must be there.
+    pub deadline: Instant,
+}
+
+/// Whether an operation happened now or before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome<T> {
+    /// Now.
+    Applied(T),
+    /// Before, under the same key; this is what it did then.
+    Replayed(T),
+}
+
+impl<T> Outcome<T> {
+    /// The answer, made into another.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Self::Applied(answer) => Outcome::Applied(f(answer)),
+            Self::Replayed(answer) => Outcome::Replayed(f(answer)),
+        }
+    }
+
+    /// The answer, either way.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Applied(answer) | Self::Replayed(answer) => answer,
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The business says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Something broke.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self::Refused(invalid.into())
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// Something broke. Its text is for the log, never for an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The table.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The newest entry is from a time that has not come.
+    #[error("account {account} was last changed at {at}, which is to come")]
+    ClockAhead {
+        /// The account.
+        account: AccountId,
+        /// Its newest entry's time.
+        at: Time,
+    },
+}
+
+impl Fault {
+    /// Whether trying again later can help.
+    pub fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::Lost | StoreError::Unanswered(_))
+        )
+    }
+}
+
+/// The ledger over one table under one policy.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    store: Store,
+    policy: Arc<Policy>,
+}
+
+/// What an attempt came to.
+enum Attempt<T> {
+    Done(T),
+    /// Something else had to be committed first.
+    Again,
+}
+
+impl Ledger {
+    /// Over that table, under that policy.
+    pub fn new(store: Store, policy: Policy) -> Self {
+        Self {
+            store,
+            policy: Arc::new(policy),
+        }
+    }
+
+    /// The rules it keeps.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The table it keeps them in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Tries until it is done, is refused, breaks or runs out of time. `attempt` gets the number
+    /// of attempts that lost before it.
+    async fn retry<T>(
+        &self,
+        context: &Context,
+        mut attempt: impl AsyncFnMut(u32) -> Result<Attempt<T>, Error>,
+    ) -> Result<T, Error> {
+        let mut lost = 0;
+        loop {
+            match attempt(lost).await {
+                Ok(Attempt::Done(answer)) => return Ok(answer),
+                Ok(Attempt::Again) => {}
+                Err(Error::Fault(fault)) if fault.is_busy() => {
+                    let pause = full_jitter(lost);
+                    lost += 1;
+                    tracing::debug!(lost, %fault, "again");
+                    if Instant::now() + pause >= context.deadline {
+                        return Err(fault.into());
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// An operation that happens once under its id. Read together: the account, the receipt and
+    /// the `facts` from outside the account that its plan needs. `found` judges a receipt that is
+    /// there already.
+    async fn once<F>(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        id: &OperationId,
+        facts: impl AsyncFn(u32) -> Result<F, StoreError>,
+        found: impl Fn(Receipt, &Draft<'_>, &F) -> Result<Receipt, Refusal>,
+        plan: impl Fn(Draft<'_>, &F) -> Result<(Receipt, Option<Plan>), Refusal>,
+    ) -> Result<Outcome<Receipt>, Error> {
+        self.retry(context, async |lost| {
+            let (state, receipt, facts) = futures::try_join!(
+                self.store.load(account),
+                self.store.receipt(account, id),
+                facts(lost),
+            )?;
+            let state = state.ok_or(Refusal::AccountNotFound)?;
+            let settled = self.settle(context, state.clone());
+            if let Some(receipt) = receipt {
+                let receipt = found(receipt, &settled.draft, &facts)?;
+                return Ok(Attempt::Done(Outcome::Replayed(receipt)));
+            }
+            let Some(draft) = self.ready(context, state, settled).await? else {
+                return Ok(Attempt::Again);
+            };
+            match plan(draft.clone(), &facts) {
+                Ok((receipt, plan)) => {
+                    self.commit(context, plan).await?;
+                    Ok(Attempt::Done(Outcome::Applied(receipt)))
+                }
+                Err(refusal) => match self.store.receipt(account, id).await? {
+                    None => Err(refusal.into()),
+                    Some(receipt) => {
+                        let receipt = found(receipt, &draft, &facts)?;
+                        Ok(Attempt::Done(Outcome::Replayed(receipt)))
+                    }
+                },
+            }
+        })
+        .await
+    }
+
+    /// A change of the account that is not an operation with a receipt.
+    async fn change<T>(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        plan: impl AsyncFn(Draft<'_>) -> Result<(T, Option<Plan>), Error>,
+    ) -> Result<T, Error> {
+        self.retry(context, async |_| {
+            let state = self.load(account).await?;
+            let settled = self.settle(context, state.clone());
+            let Some(draft) = self.ready(context, state, settled).await? else {
+                return Ok(Attempt::Again);
+            };
+            let (answer, plan) = plan(draft).await?;
+            self.commit(context, plan).await?;
+            Ok(Attempt::Done(answer))
+        })
+        .await
+    }
+
+    async fn load(&self, account: &AccountId) -> Result<Account, Error> {
+        let state = self.store.load(account).await?;
+        Ok(state.ok_or(Refusal::AccountNotFound)?)
+    }
+
+    fn settle(&self, context: &Context, state: Account) -> Settled<'_> {
+        settle::settle(&self.policy, context.now, state)
+    }
+
+    /// The settled draft that a command can be planned on; none after something had to be
+    /// committed before it: pending lots, or more settling than goes with a command.
+    async fn ready<'s>(
+        &'s self,
+        context: &Context,
+        state: Account,
+        settled: Settled<'s>,
+    ) -> Result<Option<Draft<'s>>, Error> {
+        if state.head.at > context.now + MAX_CLOCK_AHEAD {
+            return Err(Error::Fault(Fault::ClockAhead {
+                account: state.id,
+                at: state.head.at,
+            }));
+        }
+        if !state.head.pending.is_empty() {
+            self.store.commit_if(flush(&self.policy, context, state)).await?;
+            return Ok(None);
+        }
+        if !settled.complete {
+            self.store.commit_if(settled.draft.finish(vec![]).1).await?;
+            return Ok(None);
+        }
+        Ok(Some(settled.draft))
+    }
+
+    /// Commits, and goes on with the lots that did not fit. Those are in the journal already: if
+    /// writing them fails, every reader still sees them and the next commit writes them.
+    async fn commit(&self, context: &Context, plan: Option<Plan>) -> Result<(), Error> {
+        let rest = plan
+            .as_ref()
+            .filter(|plan| plan.leaves_pending)
+            .map(|plan| plan.account.clone());
+        self.store.commit_if(plan).await?;
+        if let Some(account) = rest
+            && let Err(error) = self.write_pending(context, &account).await
+        {
+            tracing::warn!(%account, %error, "lots stay pending");
+        }
+        Ok(())
+    }
+
+    async fn write_pending(&self, context: &Context, account: &AccountId) -> Result<(), Error> {
+        self.retry(context, async |_| {
+            let state = self.load(account).await?;
+            if state.head.pending.is_empty() {
+                return Ok(Attempt::Done(()));
+            }
+            self.store.commit_if(flush(&self.policy, context, state)).await?;
+            Ok(Attempt::Again)
+        })
+        .await
+    }
+}
+
+fn flush(policy: &Policy, context: &Context, state: Account) -> Option<Plan> {
+    let mut draft = Draft::new(policy, context.now, state);
+    draft.flush();
+    draft.finish(vec![]).1
+}
+
+/// A pause of any length up to a bound that doubles each time: writers that collided once should
+/// not collide again.
+fn full_jitter(lost: u32) -> Duration {
+    let bound = (FIRST_PAUSE * 2_u32.pow(lost.min(10))).min(LONGEST_PAUSE);
+    Duration::from_micros(fastrand::u64(0..=bound.as_micros() as u64))
+}

@@ -1,0 +1,150 @@
+//! Spends, refunds, redemptions and promo codes.
+
+use super::{Attempt, Context, Error, Ledger, Outcome};
+use crate::domain::ids::{AccountId, PromoCode};
+use crate::domain::key::IdempotencyKey;
+use crate::domain::promo::{self, PromoFacts, PromoView, RedeemAnswer, RedeemCommand, Terms};
+use crate::domain::refund::{RefundAnswer, RefundCommand, RefundOf};
+use crate::domain::refusal::Refusal;
+use crate::domain::spend::{SpendAnswer, SpendCommand};
+
+impl Ledger {
+    /// Spends, oldest lots first.
+    ///
+    /// # Errors
+    /// `account_not_found`, `idempotency_key_reused`, `account_suspended`, `in_debt`,
+    /// `insufficient_connects`.
+    pub async fn spend(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        key: &IdempotencyKey,
+        command: &SpendCommand,
+    ) -> Result<Outcome<SpendAnswer>, Error> {
+        let id = SpendCommand::id(account, key);
+        let fingerprint = command.fingerprint();
+        let outcome = self
+            .once(
+                context,
+                account,
+                &id,
+                async |_| Ok(()),
+                |receipt, _, ()| receipt.for_request(&fingerprint),
+                |draft, ()| command.plan(draft, &id),
+            )
+            .await?;
+        Ok(outcome.map(SpendAnswer::from))
+    }
+
+    /// Gives Connects of a spend back.
+    ///
+    /// # Errors
+    /// `account_not_found`, `idempotency_key_reused`, `spend_not_found`, `proposal_not_found`,
+    /// `refund_exceeds_spend`.
+    pub async fn refund(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        key: &IdempotencyKey,
+        command: &RefundCommand,
+    ) -> Result<Outcome<RefundAnswer>, Error> {
+        let id = RefundCommand::id(account, key);
+        let fingerprint = command.fingerprint();
+        let outcome = self
+            .once(
+                context,
+                account,
+                &id,
+                async |_| match &command.of {
+                    RefundOf::SpendId(spend) => self.store.receipt(account, spend).await,
+                    RefundOf::JobId(_) => Ok(None),
+                },
+                |receipt, _, _| receipt.for_request(&fingerprint),
+                |draft, spend| command.plan(draft, &id, spend.as_ref()),
+            )
+            .await?;
+        Ok(outcome.map(RefundAnswer::from))
+    }
+
+    /// Redeems a promo code, once for each account. The first attempt takes a redemption of the
+    /// account's own slot on trust; one that lost reads all slots.
+    ///
+    /// # Errors
+    /// `account_not_found`, `account_suspended`, the `promo_…` codes.
+    pub async fn redeem(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        key: Option<&IdempotencyKey>,
+        code: &PromoCode,
+    ) -> Result<Outcome<RedeemAnswer>, Error> {
+        let command = RedeemCommand { code: code.clone() };
+        let id = command.id(account);
+        let outcome = self
+            .once(
+                context,
+                account,
+                &id,
+                async |lost| {
+                    let promo = self.store.promo(code).await?;
+                    let slots = match &promo {
+                        Some(promo) if lost > 0 => Some(self.store.promo_slots(promo).await?),
+                        _ => None,
+                    };
+                    Ok(PromoFacts { promo, slots })
+                },
+                |receipt, draft, facts| {
+                    if key.is_some() && receipt.key.as_ref() == key {
+                        return Ok(receipt);
+                    }
+                    command.eligible(draft, facts)?;
+                    let existing = serde_json::to_value(RedeemAnswer::of(code, &receipt));
+                    Err(Refusal::PromoAlreadyRedeemed {
+                        existing: existing.unwrap_or_default(),
+                    })
+                },
+                |draft, facts| command.plan(draft, key, facts),
+            )
+            .await?;
+        Ok(outcome.map(|receipt| RedeemAnswer::of(code, &receipt)))
+    }
+
+    /// Creates a promo code or changes its terms. Says whether it is new.
+    ///
+    /// # Errors
+    /// `promo_in_use` when it is redeemed more often than the new limit allows.
+    pub async fn put_promo(
+        &self,
+        context: &Context,
+        code: &PromoCode,
+        terms: &Terms,
+    ) -> Result<(bool, PromoView), Error> {
+        self.retry(context, async |_| {
+            let current = self.store.promo_state(code).await?;
+            if let Some((promo, slots)) = &current
+                && promo.terms == *terms
+            {
+                return Ok(Attempt::Done((false, PromoView::of(promo, slots))));
+            }
+            let (promo, slots) = promo::set_terms(code, terms.clone(), current.as_ref())?;
+            let were = current.as_ref().map(|(_, slots)| slots.as_slice());
+            self.store.put_promo(&promo, &slots, were).await?;
+            let view = PromoView::of(&promo, &slots);
+            Ok(Attempt::Done((current.is_none(), view)))
+        })
+        .await
+    }
+
+    /// A promo code with its terms and how often it was redeemed.
+    ///
+    /// # Errors
+    /// `promo_unknown`.
+    pub async fn promo(&self, context: &Context, code: &PromoCode) -> Result<PromoView, Error> {
+        self.retry(context, async |_| {
+            let state = self.store.promo_state(code).await?;
+            let (promo, slots) = state.ok_or(Refusal::PromoUnknown)?;
+            Ok(Attempt::Done(PromoView::of(&promo, &slots)))
+        })
+        .await
+    }
+}

@@ -1,0 +1,308 @@
+//! Purchases: written down, charged, credited; each step found again by recovery.
+//!
+//! 1. The purchase is put as `pending`, with its price, and is due at once.
+//! 2. The provider charges under the purchase's id, so that asking again never charges twice.
+//! 3. Paid: one transaction issues the lot and takes the purchase from `pending` to `paid`.
+//!    Declined: one write says so. Anything else stays pending and due.
+//!
+//! A crash or a lost answer after any step leaves a pending purchase that is due: recovery asks the
+//! provider again and goes on from there. Past the policy's patience it cancels at the provider
+//! first, so that `declined` is final.
+
+use super::{Attempt, Context, Error, Ledger, Outcome};
+use crate::domain::account::Balance;
+use crate::domain::draft::Draft;
+use crate::domain::history::{Query, Range};
+use crate::domain::ids::{AccountId, OperationId};
+use crate::domain::journal::EntryType;
+use crate::domain::key::IdempotencyKey;
+use crate::domain::lot::Birth;
+use crate::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
+use crate::domain::refusal::{Invalid, Refusal};
+use crate::domain::settle;
+use crate::domain::units::{Connects, Money};
+use crate::payments::{Charge, Payment, Provider};
+use crate::store::StoreError;
+
+use chrono::TimeDelta;
+
+/// Entries read at a time when looking for what lapsed of a lot.
+const JOURNAL_PAGE: usize = 200;
+
+impl Ledger {
+    /// Buys. The answer says where the purchase stands: paid, pending or declined; a replay says
+    /// where it stands by now.
+    ///
+    /// # Errors
+    /// `account_not_found`, `below_minimum`, `above_maximum`, `invalid_field`,
+    /// `idempotency_key_reused`, `promo_unknown`, `promo_not_eligible`.
+    pub async fn purchase(
+        &self,
+        context: &Context,
+        provider: &impl Provider,
+        account: &AccountId,
+        key: &IdempotencyKey,
+        command: &PurchaseCommand,
+    ) -> Result<Outcome<PurchaseView>, Error> {
+        let id = PurchaseCommand::id(account, key);
+        let begun = self
+            .retry(context, async |_| {
+                let (state, existing) = futures::try_join!(
+                    self.store.load(account),
+                    self.store.purchase(account, &id),
+                )?;
+                let state = state.ok_or(Refusal::AccountNotFound)?;
+                let (quantity, price, method) = self.checked(provider, command)?;
+                if let Some(purchase) = existing {
+                    if purchase.fingerprint != command.fingerprint() {
+                        return Err(Refusal::IdempotencyKeyReused.into());
+                    }
+                    let balance = settle::view(&self.policy, context.now, state).balance();
+                    return Ok(Attempt::Done(Outcome::Replayed((purchase, balance))));
+                }
+                self.no_code(command).await?;
+                let purchase = Purchase::pending(
+                    id.clone(),
+                    command.fingerprint(),
+                    quantity,
+                    price,
+                    method,
+                    context.now,
+                );
+                self.store.begin_purchase(account, &purchase).await?;
+                let balance = settle::view(&self.policy, context.now, state).balance();
+                Ok(Attempt::Done(Outcome::Applied((purchase, balance))))
+            })
+            .await?;
+        match begun {
+            Outcome::Replayed((purchase, balance)) => {
+                Ok(Outcome::Replayed(PurchaseView::of(&purchase, balance)))
+            }
+            Outcome::Applied((purchase, balance)) => {
+                let payment = provider.charge(&charge(&purchase)).await;
+                let purchase = self.settle_payment(context, account, purchase, payment).await?;
+                Ok(Outcome::Applied(PurchaseView::of(&purchase, balance)))
+            }
+        }
+    }
+
+    fn checked(
+        &self,
+        provider: &impl Provider,
+        command: &PurchaseCommand,
+    ) -> Result<(Connects, Money, String), Invalid> {
+        let (quantity, price) = self.policy.price(command.quantity)?;
+        let method = command
+            .payment_method
+            .as_deref()
+            .unwrap_or(provider.default_method());
+        match provider.accepts(method) {
+            true => Ok((quantity, price, method.to_owned())),
+            false => Err(Invalid::field("payment_method", "is not known")),
+        }
+    }
+
+    /// The codes that there are give Connects by themselves; none rides on a purchase yet.
+    async fn no_code(&self, command: &PurchaseCommand) -> Result<(), Error> {
+        let Some(code) = &command.promo_code else {
+            return Ok(());
+        };
+        let refusal = match self.store.promo(code).await? {
+            None => Refusal::PromoUnknown,
+            Some(_) => Refusal::PromoNotEligible,
+        };
+        Err(refusal.into())
+    }
+
+    /// A purchase as it stands.
+    ///
+    /// # Errors
+    /// `account_not_found`, `purchase_not_found`.
+    pub async fn purchase_by_id(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        id: &OperationId,
+    ) -> Result<PurchaseView, Error> {
+        self.retry(context, async |_| {
+            let (state, purchase) =
+                futures::try_join!(self.store.load(account), self.store.purchase(account, id))?;
+            let state = state.ok_or(Refusal::AccountNotFound)?;
+            let purchase = purchase.ok_or(Refusal::PurchaseNotFound)?;
+            let balance = settle::view(&self.policy, context.now, state).balance();
+            Ok(Attempt::Done(PurchaseView::of(&purchase, balance)))
+        })
+        .await
+    }
+
+    /// Takes a paid purchase back because the payer's bank did.
+    ///
+    /// # Errors
+    /// `account_not_found`, `purchase_not_found`, `already_charged_back`, `purchase_not_paid`.
+    pub async fn chargeback(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        id: &OperationId,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Outcome<PurchaseView>, Error> {
+        let charged_back = self
+            .change(context, account, async |draft| {
+                let purchase = self.store.purchase(account, id).await?;
+                let purchase = purchase.ok_or(Refusal::PurchaseNotFound)?;
+                if purchase.status == PurchaseStatus::ChargedBack
+                    && key.is_some()
+                    && purchase.chargeback_key.as_ref() == key
+                {
+                    return Ok((Outcome::Replayed(purchase), None));
+                }
+                let expired = match &purchase.lot {
+                    Some(lot) => self.lapsed_of(context, &draft, &lot.0).await?,
+                    None => Connects::ZERO,
+                };
+                let (purchase, plan) = purchase.plan_chargeback(draft, key, expired)?;
+                Ok((Outcome::Applied(purchase), plan))
+            })
+            .await?;
+        // A charged-back purchase keeps the balance it left; nothing else is asked for here.
+        Ok(charged_back.map(|purchase| PurchaseView::of(&purchase, Balance::default())))
+    }
+
+    /// How much of a lot lapsed unused, booked before or in this draft.
+    async fn lapsed_of(
+        &self,
+        context: &Context,
+        draft: &Draft<'_>,
+        birth: &Birth,
+    ) -> Result<Connects, Error> {
+        if birth.expires_at() > draft.now() {
+            return Ok(Connects::ZERO);
+        }
+        let due = draft
+            .entries()
+            .iter()
+            .filter(|entry| entry.entry_type == EntryType::Expire)
+            .flat_map(|entry| &entry.slices)
+            .filter(|slice| slice.birth.id == birth.id)
+            .map(|slice| slice.amount)
+            .sum();
+        let since_expiry = Query {
+            range: Range::Between(Some(birth.expires_on), None),
+            reference: None,
+        };
+        let account = &draft.account().id;
+        let mut lapsed: Connects = due;
+        let mut cursor = None;
+        loop {
+            let page = self
+                .history(context, account, &since_expiry, cursor, JOURNAL_PAGE)
+                .await?;
+            lapsed += page
+                .entries
+                .iter()
+                .filter(|entry| entry.r#type == EntryType::Expire)
+                .flat_map(|entry| &entry.lots)
+                .filter(|lot| lot.lot_id == birth.id)
+                .map(|lot| lot.amount)
+                .sum();
+            match page.next {
+                None => return Ok(lapsed),
+                next => cursor = next,
+            }
+        }
+    }
+
+    /// Asks the provider again how a pending purchase stands, or gives it up.
+    pub(super) async fn recover(
+        &self,
+        context: &Context,
+        provider: &impl Provider,
+        account: &AccountId,
+        id: &OperationId,
+    ) -> Result<bool, Error> {
+        let purchase = self.store.purchase(account, id).await?;
+        let Some(purchase) = purchase.filter(|p| p.status == PurchaseStatus::Pending) else {
+            return Ok(false);
+        };
+        let patience = TimeDelta::hours(self.policy.purchases.cancel_after_hours.into());
+        let payment = if context.now - purchase.created_at >= patience {
+            provider.cancel(&charge(&purchase)).await
+        } else {
+            provider.charge(&charge(&purchase)).await
+        };
+        let purchase = self.settle_payment(context, account, purchase, payment).await?;
+        Ok(purchase.status != PurchaseStatus::Pending)
+    }
+
+    /// Brings a pending purchase to where its payment says; gives it as it stands then.
+    async fn settle_payment(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        purchase: Purchase,
+        payment: Payment,
+    ) -> Result<Purchase, Error> {
+        match payment {
+            Payment::Open => Ok(purchase),
+            Payment::Paid => self.credit(context, account, purchase).await,
+            Payment::Declined => self.decline(context, account, purchase).await,
+        }
+    }
+
+    async fn credit(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        purchase: Purchase,
+    ) -> Result<Purchase, Error> {
+        self.retry(context, async |lost| {
+            let again = async {
+                match lost {
+                    0 => Ok(None),
+                    _ => self.store.purchase(account, &purchase.id).await,
+                }
+            };
+            let (state, current) = futures::try_join!(self.store.load(account), again)?;
+            if let Some(current) = current.filter(|p| p.status != PurchaseStatus::Pending) {
+                return Ok(Attempt::Done(current));
+            }
+            let state = state.ok_or(Refusal::AccountNotFound)?;
+            let settled = self.settle(context, state.clone());
+            let Some(draft) = self.ready(context, state, settled).await? else {
+                return Ok(Attempt::Again);
+            };
+            let (paid, plan) = purchase.plan_credit(draft);
+            self.commit(context, plan).await?;
+            Ok(Attempt::Done(paid))
+        })
+        .await
+    }
+
+    async fn decline(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        purchase: Purchase,
+    ) -> Result<Purchase, Error> {
+        let declined = purchase.declined();
+        self.retry(context, async |_| {
+            match self.store.decline_purchase(account, &declined).await {
+                Ok(()) => Ok(Attempt::Done(declined.clone())),
+                Err(StoreError::Lost) => {
+                    let current = self.store.purchase(account, &declined.id).await?;
+                    Ok(Attempt::Done(current.ok_or(Refusal::PurchaseNotFound)?))
+                }
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+}
+
+fn charge(purchase: &Purchase) -> Charge<'_> {
+    Charge {
+        purchase: &purchase.id,
+        price: &purchase.price,
+        method: &purchase.payment_method,
+    }
+}

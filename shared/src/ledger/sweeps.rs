@@ -1,0 +1,278 @@
+//! Scheduled runs: whatever the `due` index lists, account by account.
+//!
+//! One engine serves all. The index is a hint: the decision is made on the loaded account, and what
+//! is no longer due is nothing to do. Finished work leaves the index, so a run that crashed, came
+//! late or ran twice just goes on; an account that fails is reported and passed over. Memory holds
+//! one page of each shard under way, whatever there is to do. A run stops before its deadline and
+//! says that something is left.
+//!
+//! Round trips: one for each page of a shard, and for each account those of its settling.
+
+use std::collections::{BTreeMap, HashSet};
+
+use futures::stream::{self, StreamExt};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{Attempt, Context, Error, Fault, Ledger};
+use crate::domain::account::Account;
+use crate::domain::ids::AccountId;
+use crate::domain::time::{self, Time};
+use crate::payments::Provider;
+use crate::store::{DUE_SHARDS, Due, DueItem, DueKind, StoreError};
+
+/// Shards worked on at the same time.
+const SHARDS_AT_ONCE: usize = 8;
+
+/// Accounts of each shard worked on at the same time: 64 in all.
+const ACCOUNTS_AT_ONCE: usize = 8;
+
+/// Failures that a report names; the log has them all.
+const MAX_FAILURES_NAMED: usize = 20;
+
+/// What a scheduled run did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whatever was due by then.
+    #[serde(serialize_with = "due_text")]
+    pub due_until: Option<Time>,
+    /// Accounts looked at.
+    pub accounts: u64,
+    /// Journal entries booked.
+    pub entries: u64,
+    /// Expiry notices recorded.
+    pub notices: u64,
+    /// Open purchases that are paid or declined now.
+    pub purchases: u64,
+    /// Accounts that failed and stay due.
+    pub failed: u64,
+    /// Some of them.
+    pub failures: Vec<AccountId>,
+    /// Whether time ran out with work left.
+    pub unfinished: bool,
+}
+
+fn due_text<S: serde::Serializer>(at: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => time::as_text::serialize(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl Report {
+    fn and(mut self, other: Self) -> Self {
+        self.accounts += other.accounts;
+        self.entries += other.entries;
+        self.notices += other.notices;
+        self.purchases += other.purchases;
+        self.failed += other.failed;
+        self.unfinished |= other.unfinished;
+        self.failures.extend(other.failures);
+        self.failures.truncate(MAX_FAILURES_NAMED);
+        self
+    }
+}
+
+impl Ledger {
+    /// Books the grants of every cycle that has begun.
+    ///
+    /// # Errors
+    /// When the index can't be read at all.
+    pub async fn sweep_grants(&self, context: &Context, until: Time) -> Result<Report, Fault> {
+        self.sweep(context, DueKind::Grant, until, async |account, _| {
+            let (_, entries) = self.book_due(context, account).await?;
+            Ok(Report {
+                entries,
+                ..Report::default()
+            })
+        })
+        .await
+    }
+
+    /// Books every expiry that has come, and records once each what holders are to be told.
+    ///
+    /// # Errors
+    /// When the index can't be read at all.
+    pub async fn sweep_expiry(&self, context: &Context, until: Time) -> Result<Report, Fault> {
+        self.sweep(context, DueKind::Expiry, until, async |account, due| {
+            let (state, entries) = self.book_due(context, account).await?;
+            let notices = self.record_notices(context, &state, due).await?;
+            Ok(Report {
+                entries,
+                notices,
+                ..Report::default()
+            })
+        })
+        .await
+    }
+
+    /// Asks the provider about every open payment.
+    ///
+    /// # Errors
+    /// When the index can't be read at all.
+    pub async fn sweep_payments(
+        &self,
+        context: &Context,
+        provider: &impl Provider,
+        until: Time,
+    ) -> Result<Report, Fault> {
+        self.sweep(context, DueKind::Payment, until, async |account, due| {
+            let mut purchases = 0;
+            for what in due {
+                if let Due::Purchase(id) = what {
+                    let settled = self.recover(context, provider, account, id).await?;
+                    purchases += u64::from(settled);
+                }
+            }
+            Ok(Report {
+                purchases,
+                ..Report::default()
+            })
+        })
+        .await
+    }
+
+    /// Settles an account with no command. Gives it as it is then, and how many entries that took.
+    async fn book_due(
+        &self,
+        context: &Context,
+        account: &AccountId,
+    ) -> Result<(Account, u64), Error> {
+        let mut booked = 0;
+        self.retry(context, async |_| {
+            let state = self.load(account).await?;
+            let settled = self.settle(context, state.clone());
+            let Some(draft) = self.ready(context, state, settled).await? else {
+                return Ok(Attempt::Again);
+            };
+            let entries = draft.entries().len() as u64;
+            let (state, plan) = draft.finish(vec![]);
+            self.commit(context, plan).await?;
+            booked = entries;
+            Ok(Attempt::Done((state, booked)))
+        })
+        .await
+    }
+
+    async fn record_notices(
+        &self,
+        context: &Context,
+        state: &Account,
+        due: &[Due],
+    ) -> Result<u64, StoreError> {
+        let notice_days = &self.policy.lots.notice_days;
+        let mut recorded = 0;
+        for lot in &state.lots {
+            if !due.contains(&Due::Lot(lot.birth().id)) {
+                continue;
+            }
+            if let Some(days) = lot.birth().notice_due(context.now, notice_days) {
+                let new = self
+                    .store
+                    .record_notice(&state.id, lot, days, context.now)
+                    .await?;
+                recorded += u64::from(new);
+            }
+            let next = lot.birth().next_due(context.now, notice_days);
+            self.store.postpone(&state.id, lot, next).await?;
+        }
+        Ok(recorded)
+    }
+
+    async fn sweep(
+        &self,
+        context: &Context,
+        kind: DueKind,
+        until: Time,
+        handle: impl AsyncFn(&AccountId, &[Due]) -> Result<Report, Error>,
+    ) -> Result<Report, Fault> {
+        let handle = &handle;
+        let reports: Vec<Result<Report, StoreError>> = stream::iter(0..DUE_SHARDS)
+            .map(|shard| self.sweep_shard(context, kind, shard, until, handle))
+            .buffer_unordered(SHARDS_AT_ONCE)
+            .collect()
+            .await;
+        let begun = Report {
+            due_until: Some(until),
+            ..Report::default()
+        };
+        reports
+            .into_iter()
+            .try_fold(begun, |sum, report| Ok(sum.and(report?)))
+    }
+
+    async fn sweep_shard(
+        &self,
+        context: &Context,
+        kind: DueKind,
+        shard: u32,
+        until: Time,
+        handle: &impl AsyncFn(&AccountId, &[Due]) -> Result<Report, Error>,
+    ) -> Result<Report, StoreError> {
+        let mut sum = Report::default();
+        let mut start = None;
+        loop {
+            if Instant::now() >= context.deadline {
+                sum.unfinished = true;
+                return Ok(sum);
+            }
+            let page = self.store.due(kind, shard, until, start).await?;
+            sum = stream::iter(by_account(page.items))
+                .map(|(account, due)| async move {
+                    self.handle_one(context, &account, &due, handle).await
+                })
+                .buffer_unordered(ACCOUNTS_AT_ONCE)
+                .fold(sum, |sum, report| async { sum.and(report) })
+                .await;
+            match page.next {
+                None => return Ok(sum),
+                next => start = next,
+            }
+        }
+    }
+
+    async fn handle_one(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        due: &[Due],
+        handle: &impl AsyncFn(&AccountId, &[Due]) -> Result<Report, Error>,
+    ) -> Report {
+        if Instant::now() >= context.deadline {
+            return Report {
+                unfinished: true,
+                ..Report::default()
+            };
+        }
+        match handle(account, due).await {
+            Ok(report) => Report {
+                accounts: 1,
+                ..report
+            },
+            Err(error) => {
+                tracing::error!(%account, %error, "left for the next run");
+                Report {
+                    accounts: 1,
+                    failed: 1,
+                    failures: vec![account.clone()],
+                    ..Report::default()
+                }
+            }
+        }
+    }
+}
+
+/// What is due, gathered for each account, so that one is not worked on twice at the same time.
+fn by_account(items: Vec<DueItem>) -> BTreeMap<AccountId, Vec<Due>> {
+    let mut seen = HashSet::new();
+    items
+        .into_iter()
+        .filter(|item| seen.insert(item.clone()))
+        .fold(BTreeMap::new(), |mut accounts, item| {
+            accounts
+                .entry(item.account)
+                .or_insert_with(Vec::new)
+                .push(item.what);
+            accounts
+        })
+}

@@ -1,0 +1,42 @@
+//! The one DynamoDB client of a function.
+
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::Client;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+
+/// Waiting longer than this for a connection helps nobody.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// DynamoDB answers in milliseconds; a call that takes this long is lost.
+const ATTEMPT: Duration = Duration::from_secs(3);
+
+/// A call with its repetitions.
+const OPERATION: Duration = Duration::from_secs(7);
+
+/// The first pause before a read is repeated.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+
+/// Connects as the environment says: region, credentials and, for a stand-in,
+/// `AWS_ENDPOINT_URL_DYNAMODB`.
+pub async fn connect() -> Client {
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(OPERATION)
+        .build();
+    let retries = RetryConfig::standard().with_initial_backoff(FIRST_PAUSE);
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .timeout_config(timeouts)
+        .retry_config(retries)
+        .load()
+        .await;
+    Client::new(&config)
+}

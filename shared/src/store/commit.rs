@@ -1,0 +1,430 @@
+//! The write path.
+//!
+//! A plan is one `TransactWriteItems`, one round trip after the load's one. Its first action puts
+//! the journal's next entry where there is none: of all plans made from one state exactly one can
+//! commit, so the changes of an account are one total order. Every lot it touches is conditioned on
+//! what was read, although the lock already implies it: what would break that is seen, not booked.
+//!
+//! Capacity: two units for each kilobyte of each item, one more for each write of the `due` index
+//! (a lot made or used up, a profile whose next grant moves, a purchase that stops being open).
+//!
+//! Failure: a condition or a conflict means nothing was written and the plan is stale; no answer
+//! means that either may be so. Both ways the caller reads again and plans again. The SDK does not
+//! repeat a transaction by itself: a plan is sent once.
+//!
+//! Bounds: 100 actions, by the draft that made the plan; lots beyond that are pending in its last
+//! entry.
+//!
+//! Rejected: a version attribute on the profile as the lock (one more item written by each
+//! operation), and locking lots alone (two spends of different lots would both pass, and the older
+//! lot could be used second).
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+
+use crate::domain::draft::{Guard, LotWrite, Plan, ProfileWrite};
+use crate::domain::email::Email;
+use crate::domain::ids::AccountId;
+use crate::domain::promo::{Promo, Slot};
+use crate::domain::purchase::Purchase;
+use crate::domain::time::{self, Time};
+
+use super::items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, number, text, to_item};
+use super::meter::Access;
+use super::{DueKind, Store, StoreError, keys};
+
+const IS_NEW: &str = "attribute_not_exists(pk)";
+
+impl Store {
+    /// Commits a plan: all of it, or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when the plan is stale, [`StoreError::Unanswered`] when the outcome is
+    /// not known.
+    pub async fn commit(&self, plan: Plan) -> Result<(), StoreError> {
+        self.commit_with_email(plan, None).await
+    }
+
+    /// Commits a plan if there is one.
+    ///
+    /// # Errors
+    /// As for [`Store::commit`].
+    pub async fn commit_if(&self, plan: Option<Plan>) -> Result<(), StoreError> {
+        match plan {
+            Some(plan) => self.commit(plan).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The same for a plan that opens an account whose holder can be written to.
+    ///
+    /// # Errors
+    /// As for [`Store::commit`].
+    pub async fn commit_with_email(
+        &self,
+        plan: Plan,
+        email: Option<&Email>,
+    ) -> Result<(), StoreError> {
+        let account = &plan.account;
+        let entries = plan.entries.iter().map(|entry| {
+            let item = to_item(
+                keys::account(account),
+                keys::entry(entry.seq),
+                &EntryItem::from(entry),
+            )?;
+            self.put_if(item, IS_NEW)
+        });
+        let lots = plan.lots.iter().map(|write| self.lot_action(account, write));
+        let profile = plan
+            .profile
+            .iter()
+            .map(|write| self.profile_action(account, write, email));
+        let guards = plan
+            .guards
+            .iter()
+            .map(|guard| self.guard_action(account, guard));
+        let actions = entries
+            .chain(lots)
+            .chain(profile)
+            .chain(guards)
+            .collect::<Result<Vec<_>, _>>()?;
+        self.transact(actions).await
+    }
+
+    /// Writes a promo code's terms and counters, if they are still what was read.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when they are not.
+    pub async fn put_promo(
+        &self,
+        promo: &Promo,
+        slots: &[Slot],
+        were: Option<&[Slot]>,
+    ) -> Result<(), StoreError> {
+        let item = to_item(keys::promo(&promo.code), keys::PROMO.to_owned(), promo)?;
+        let terms = match were {
+            None => self.put_if(item, IS_NEW),
+            Some(_) => self.put_where(
+                item,
+                "version = :was",
+                [(":was", number(promo.version - 1))],
+            ),
+        };
+        let counters = slots.iter().enumerate().map(|(n, slot)| {
+            let pk = keys::promo_slot(&promo.code, n as u32);
+            let item = to_item(pk, keys::SLOT.to_owned(), slot)?;
+            match were.and_then(|were| were.get(n)) {
+                None => self.put_if(item, IS_NEW),
+                Some(was) => self.put_where(
+                    item,
+                    "used = :used AND version = :was",
+                    [(":used", number(was.used)), (":was", number(was.version))],
+                ),
+            }
+        });
+        let actions = std::iter::once(terms)
+            .chain(counters)
+            .collect::<Result<Vec<_>, _>>()?;
+        self.transact(actions).await
+    }
+
+    /// Writes down a purchase that is about to be charged, where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when there is one.
+    pub async fn begin_purchase(
+        &self,
+        account: &AccountId,
+        purchase: &Purchase,
+    ) -> Result<(), StoreError> {
+        self.put(purchase_item(account, purchase)?, IS_NEW).await
+    }
+
+    /// Writes down that a pending purchase is definitely not paid.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when it is not pending any more.
+    pub async fn decline_purchase(
+        &self,
+        account: &AccountId,
+        purchase: &Purchase,
+    ) -> Result<(), StoreError> {
+        let (condition, names, values) = purchase_condition(purchase);
+        let request = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(purchase_item(account, purchase)?))
+            .condition_expression(condition)
+            .set_expression_attribute_names(names)
+            .set_expression_attribute_values(values)
+            .set_return_consumed_capacity(self.capacity());
+        self.call(Access::Write(1), request.send(), |done| {
+            done.consumed_capacity().cloned().into_iter().collect()
+        })
+        .await
+        .map(|_| ())
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that sends a transaction"
+    )]
+    async fn transact(&self, actions: Vec<TransactWriteItem>) -> Result<(), StoreError> {
+        let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
+        let items = actions.len();
+        let request = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(actions))
+            .set_return_consumed_capacity(self.capacity())
+            .customize()
+            .config_override(once);
+        self.call(Access::Write(items), request.send(), |done| {
+            done.consumed_capacity().to_vec()
+        })
+        .await
+        .map(|_| ())
+    }
+
+    fn lot_action(
+        &self,
+        account: &AccountId,
+        write: &LotWrite,
+    ) -> Result<TransactWriteItem, StoreError> {
+        match write {
+            LotWrite::Create { lot, due_at } => {
+                let mut item = to_item(
+                    keys::account(account),
+                    keys::lot(lot.birth()),
+                    &LotItem::from(lot),
+                )?;
+                item.extend(due(DueKind::Expiry, account, *due_at));
+                self.put_if(item, IS_NEW)
+            }
+            LotWrite::Update { lot, was } => self.update(
+                keys::account(account),
+                keys::lot(lot.birth()),
+                "SET remaining = :now",
+                "remaining = :was",
+                [
+                    (":now", number(lot.remaining())),
+                    (":was", number(was)),
+                ],
+            ),
+            LotWrite::Delete { birth, was } => Delete::builder()
+                .table_name(&self.table)
+                .key("pk", text(keys::account(account)))
+                .key("sk", text(keys::lot(birth)))
+                .condition_expression("remaining = :was")
+                .expression_attribute_values(":was", number(was))
+                .build()
+                .map(|delete| TransactWriteItem::builder().delete(delete).build())
+                .map_err(rejected),
+        }
+    }
+
+    /// The contact stays where it is, so an existing profile is updated, not put.
+    fn profile_action(
+        &self,
+        account: &AccountId,
+        write: &ProfileWrite,
+        email: Option<&Email>,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let (pk, sk) = (keys::account(account), keys::PROFILE.to_owned());
+        let mut item = to_item(pk.clone(), sk.clone(), &ProfileItem::from(&write.profile))?;
+        if let Some(due_at) = write.due_at {
+            item.extend(due(DueKind::Grant, account, due_at));
+        }
+        let Some(was) = write.was else {
+            item.extend(email.map(|email| ("email".to_owned(), text(email.as_str()))));
+            return self.put_if(item, IS_NEW);
+        };
+        item.remove("pk");
+        item.remove("sk");
+        let mut names: Vec<&String> = item.keys().collect();
+        names.sort_unstable();
+        let sets: Vec<String> = names
+            .iter()
+            .map(|name| format!("#{name} = :{name}"))
+            .collect();
+        let removal = match write.due_at {
+            Some(_) => "",
+            None => " REMOVE due_shard, due_at",
+        };
+        let update = Update::builder()
+            .table_name(&self.table)
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+            .update_expression(format!("SET {}{removal}", sets.join(", ")))
+            .condition_expression("#seq = :was")
+            .set_expression_attribute_names(Some(
+                names
+                    .iter()
+                    .map(|name| (format!("#{name}"), (*name).clone()))
+                    .collect(),
+            ))
+            .set_expression_attribute_values(Some(
+                item.iter()
+                    .map(|(name, value)| (format!(":{name}"), value.clone()))
+                    .chain([(":was".to_owned(), number(was))])
+                    .collect(),
+            ))
+            .build()
+            .map_err(rejected)?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    fn guard_action(
+        &self,
+        account: &AccountId,
+        guard: &Guard,
+    ) -> Result<TransactWriteItem, StoreError> {
+        match guard {
+            Guard::NewReceipt(receipt) => {
+                let item = to_item(
+                    keys::account(account),
+                    keys::receipt(&receipt.id),
+                    &ReceiptItem::from(receipt),
+                )?;
+                self.put_if(item, IS_NEW)
+            }
+            Guard::Returned { spend, was, now } => self.update(
+                keys::account(account),
+                keys::receipt(spend),
+                "SET returned = :now",
+                "returned = :was",
+                [(":now", number(now)), (":was", number(was))],
+            ),
+            Guard::NewPerson(person) => {
+                let item = HashMap::from([
+                    ("pk".to_owned(), text(keys::person(person))),
+                    ("sk".to_owned(), text(keys::PERSON)),
+                    ("account_id".to_owned(), text(account.as_str())),
+                ]);
+                self.put_if(item, IS_NEW)
+            }
+            Guard::Redemption {
+                code,
+                slot,
+                version,
+            } => self.update(
+                keys::promo_slot(code, *slot),
+                keys::SLOT.to_owned(),
+                "SET used = used + :one",
+                "version = :version AND (attribute_not_exists(cap) OR used < cap)",
+                [(":one", number(1)), (":version", number(version))],
+            ),
+            Guard::Purchase { purchase } => {
+                let (condition, names, values) = purchase_condition(purchase);
+                Put::builder()
+                    .table_name(&self.table)
+                    .set_item(Some(purchase_item(account, purchase)?))
+                    .condition_expression(condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .build()
+                    .map(|put| TransactWriteItem::builder().put(put).build())
+                    .map_err(rejected)
+            }
+        }
+    }
+
+    fn put_if(&self, item: Item, condition: &str) -> Result<TransactWriteItem, StoreError> {
+        self.put_where(item, condition, [])
+    }
+
+    fn put_where<const N: usize>(
+        &self,
+        item: Item,
+        condition: &str,
+        values: [(&str, AttributeValue); N],
+    ) -> Result<TransactWriteItem, StoreError> {
+        Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(condition)
+            .set_expression_attribute_values(named(values))
+            .build()
+            .map(|put| TransactWriteItem::builder().put(put).build())
+            .map_err(rejected)
+    }
+
+    fn update<const N: usize>(
+        &self,
+        pk: String,
+        sk: String,
+        change: &str,
+        condition: &str,
+        values: [(&str, AttributeValue); N],
+    ) -> Result<TransactWriteItem, StoreError> {
+        Update::builder()
+            .table_name(&self.table)
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+            .update_expression(change)
+            .condition_expression(condition)
+            .set_expression_attribute_values(named(values))
+            .build()
+            .map(|update| TransactWriteItem::builder().update(update).build())
+            .map_err(rejected)
+    }
+}
+
+type Values = Option<HashMap<String, AttributeValue>>;
+type Names = Option<HashMap<String, String>>;
+
+fn named<const N: usize>(values: [(&str, AttributeValue); N]) -> Values {
+    (N > 0).then(|| {
+        values
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    })
+}
+
+fn due(kind: DueKind, account: &AccountId, at: Time) -> [(String, AttributeValue); 2] {
+    [
+        (
+            "due_shard".to_owned(),
+            text(keys::due_shard(kind, account)),
+        ),
+        ("due_at".to_owned(), text(time::text(at))),
+    ]
+}
+
+fn purchase_item(account: &AccountId, purchase: &Purchase) -> Result<Item, StoreError> {
+    let mut item = to_item(
+        keys::account(account),
+        keys::receipt(&purchase.id),
+        purchase,
+    )?;
+    if let Some(at) = purchase.due_at() {
+        item.extend(due(DueKind::Payment, account, at));
+    }
+    Ok(item)
+}
+
+/// A purchase's item must say the step before.
+fn purchase_condition(purchase: &Purchase) -> (&'static str, Names, Values) {
+    match purchase.status.before() {
+        None => (IS_NEW, None, None),
+        Some(before) => {
+            let word = serde_dynamo::to_attribute_value(before);
+            (
+                "#status = :before",
+                Some(HashMap::from([("#status".into(), "status".into())])),
+                Some(HashMap::from([(
+                    ":before".to_owned(),
+                    word.unwrap_or(AttributeValue::Null(true)),
+                )])),
+            )
+        }
+    }
+}
+
+fn rejected(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
+    StoreError::Rejected(error.to_string())
+}

@@ -1,0 +1,75 @@
+//! What calls to the table cost, for the tests that hold every operation to its budget.
+
+use std::sync::Mutex;
+
+use aws_sdk_dynamodb::types::ConsumedCapacity;
+
+/// Adds up calls. Calls that are under way together count as one round trip.
+#[derive(Debug, Default)]
+pub struct Meter(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    under_way: u32,
+    cost: Cost,
+}
+
+/// What some calls cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Calls one after another.
+    pub round_trips: u32,
+    /// Read units, in tenths.
+    pub read_tenths: u64,
+    /// Write units, index writes included.
+    pub write_units: u64,
+    /// Items put, updated or deleted.
+    pub items_written: u64,
+}
+
+/// Whether a call reads or writes.
+#[derive(Debug, Clone, Copy)]
+pub enum Access {
+    /// Reads.
+    Read,
+    /// Writes so many items.
+    Write(usize),
+}
+
+impl Meter {
+    /// Everything since the last call of this.
+    pub fn take(&self) -> Cost {
+        std::mem::take(&mut self.state().cost)
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(super) fn begin(&self) {
+        let mut state = self.state();
+        state.cost.round_trips += u32::from(state.under_way == 0);
+        state.under_way += 1;
+    }
+
+    pub(super) fn end(&self, access: Access, consumed: &[ConsumedCapacity]) {
+        let mut state = self.state();
+        state.under_way -= 1;
+        let tenths: u64 = consumed.iter().filter_map(tenths).sum();
+        match access {
+            Access::Read => state.cost.read_tenths += tenths,
+            Access::Write(items) => {
+                state.cost.write_units += tenths / 10;
+                state.cost.items_written += items as u64;
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::float_arithmetic,
+    reason = "capacity units come as floating-point numbers, in halves"
+)]
+fn tenths(consumed: &ConsumedCapacity) -> Option<u64> {
+    consumed.capacity_units().map(|units| (units * 10.0) as u64)
+}

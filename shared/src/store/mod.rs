@@ -1,0 +1,466 @@
+//! The table. Nothing else names an attribute, a key or an expression.
+//!
+//! An account's whole state is one strongly consistent reverse query; a change is one
+//! `TransactWriteItems` that takes the journal's next number as its lock and conditions every lot
+//! it touches on what was read. A query is not a snapshot: the newest entry's seal tells whether
+//! what came back fits together, and if not it is read again.
+
+mod client;
+mod commit;
+mod due;
+mod items;
+mod keys;
+mod meter;
+mod sandbox;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity,
+};
+
+pub use client::connect;
+pub use due::{Due, DueItem, DuePage};
+pub use keys::{DUE_SHARDS, DueKind};
+pub use meter::{Cost, Meter};
+pub use sandbox::SandboxCharge;
+
+use crate::domain::account::{Account, Profile, Torn};
+use crate::domain::email::Email;
+use crate::domain::ids::{AccountId, OperationId, PersonId, PromoCode, Seq};
+use crate::domain::journal::Entry;
+use crate::domain::lot::Lot;
+use crate::domain::promo::{Promo, PromoState, Slot};
+use crate::domain::purchase::Purchase;
+use crate::domain::receipt::Receipt;
+
+use items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, from_item, number, text, text_of};
+use meter::Access;
+
+/// Items that the first query for a state asks for: profile, a dozen or two lots, an entry.
+const FIRST_QUERY: i32 = 32;
+
+/// Each further query for the same state asks for so many times more.
+const QUERY_GROWTH: i32 = 4;
+
+/// The most that a query asks for.
+const MAX_QUERY: i32 = 2_048;
+
+/// How often a state that does not fit together is read before it is called broken.
+const MAX_TORN_READS: usize = 3;
+
+/// What went wrong with the table.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A condition did not hold or another transaction was under way: nothing was written, and the
+    /// plan was made from what is no longer so.
+    #[error("lost a race")]
+    Lost,
+    /// Throttled, timed out, cut off or failed inside: whether anything was written, the next read
+    /// tells.
+    #[error("the table did not answer: {0}")]
+    Unanswered(String),
+    /// What is in the table is not what belongs there.
+    #[error(transparent)]
+    Torn(#[from] Torn),
+    /// An item that can't be read.
+    #[error("unreadable {what}: {why}")]
+    Unreadable {
+        /// The kind of item.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The table refused the request itself.
+    #[error("the table refused the request: {0}")]
+    Rejected(String),
+}
+
+impl StoreError {
+    fn unreadable(what: &'static str, why: impl ToString) -> Self {
+        Self::Unreadable {
+            what,
+            why: why.to_string(),
+        }
+    }
+}
+
+/// A handle to the table.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    table: String,
+    meter: Option<Arc<Meter>>,
+}
+
+impl Store {
+    /// Of that table.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self {
+            client,
+            table: table.into(),
+            meter: None,
+        }
+    }
+
+    /// The same, with every call counted.
+    #[must_use]
+    pub fn metered(self, meter: Arc<Meter>) -> Self {
+        Self {
+            meter: Some(meter),
+            ..self
+        }
+    }
+
+    fn capacity(&self) -> Option<ReturnConsumedCapacity> {
+        self.meter.is_some().then_some(ReturnConsumedCapacity::Total)
+    }
+
+    /// Sends a request, counts it and sorts its failure.
+    async fn call<T, E, R>(
+        &self,
+        access: Access,
+        request: impl Future<Output = Result<T, SdkError<E, R>>>,
+        consumed: impl FnOnce(&T) -> Vec<ConsumedCapacity>,
+    ) -> Result<T, StoreError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        R: std::fmt::Debug,
+    {
+        if let Some(meter) = &self.meter {
+            meter.begin();
+        }
+        let answer = request.await;
+        if let Some(meter) = &self.meter {
+            let consumed = answer.as_ref().map(consumed).unwrap_or_default();
+            let written = match (&answer, access) {
+                (Err(_), Access::Write(_)) => Access::Write(0),
+                _ => access,
+            };
+            meter.end(written, &consumed);
+        }
+        answer.map_err(|error| sort(&error))
+    }
+
+    /// Loads an account's whole state; none where it was never opened.
+    ///
+    /// # Errors
+    /// [`StoreError::Torn`] when it does not fit together after three reads.
+    pub async fn load(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
+        let mut reads = 0;
+        loop {
+            let state = match self.read_state(id).await? {
+                None => return Ok(None),
+                Some((profile, lots, head)) => {
+                    Account::assemble(id.clone(), profile, lots, head)
+                }
+            };
+            reads += 1;
+            match state {
+                Ok(account) => return Ok(Some(account)),
+                Err(torn) if reads >= MAX_TORN_READS => return Err(torn.into()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn read_state(
+        &self,
+        id: &AccountId,
+    ) -> Result<Option<(Profile, Vec<Lot>, Entry)>, StoreError> {
+        let mut profile: Option<Profile> = None;
+        let mut lots = vec![];
+        let mut start = None;
+        let mut limit = FIRST_QUERY;
+        loop {
+            let (items, next) = self.state_page(id, limit, start).await?;
+            for item in items {
+                match text_of(&item, "sk").unwrap_or_default() {
+                    keys::PROFILE => {
+                        profile = Some(from_item::<ProfileItem>(item)?.into());
+                    }
+                    sk if sk.starts_with(keys::LOT_PREFIX) => {
+                        lots.push(from_item::<LotItem>(item)?.try_into()?);
+                    }
+                    _ => {
+                        let head = from_item::<EntryItem>(item)?.try_into()?;
+                        return Ok(profile.map(|profile| (profile, lots, head)));
+                    }
+                }
+            }
+            if next.is_none() {
+                return Ok(None);
+            }
+            start = next;
+            limit = (limit * QUERY_GROWTH).min(MAX_QUERY);
+        }
+    }
+
+    async fn state_page(
+        &self,
+        id: &AccountId,
+        limit: i32,
+        start: Option<Item>,
+    ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
+        let request = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND sk <= :profile")
+            .expression_attribute_values(":pk", text(keys::account(id)))
+            .expression_attribute_values(":profile", text(keys::PROFILE))
+            .scan_index_forward(false)
+            .consistent_read(true)
+            .limit(limit)
+            .set_exclusive_start_key(start)
+            .set_return_consumed_capacity(self.capacity());
+        let page = self
+            .call(Access::Read, request.send(), |page| {
+                page.consumed_capacity().cloned().into_iter().collect()
+            })
+            .await?;
+        Ok((page.items.unwrap_or_default(), page.last_evaluated_key))
+    }
+
+    /// Whether the account was ever opened.
+    pub async fn account_exists(&self, id: &AccountId) -> Result<bool, StoreError> {
+        let profile = self.get(keys::account(id), keys::PROFILE.to_owned());
+        Ok(profile.await?.is_some())
+    }
+
+    /// An account's profile alone: who holds it.
+    pub async fn profile(&self, id: &AccountId) -> Result<Option<Profile>, StoreError> {
+        self.get(keys::account(id), keys::PROFILE.to_owned())
+            .await?
+            .map(|item| Ok(from_item::<ProfileItem>(item)?.into()))
+            .transpose()
+    }
+
+    /// An operation's receipt.
+    pub async fn receipt(
+        &self,
+        account: &AccountId,
+        id: &OperationId,
+    ) -> Result<Option<Receipt>, StoreError> {
+        self.get(keys::account(account), keys::receipt(id))
+            .await?
+            .map(|item| from_item::<ReceiptItem>(item)?.try_into())
+            .transpose()
+    }
+
+    /// A purchase.
+    pub async fn purchase(
+        &self,
+        account: &AccountId,
+        id: &OperationId,
+    ) -> Result<Option<Purchase>, StoreError> {
+        self.get(keys::account(account), keys::receipt(id))
+            .await?
+            .map(from_item)
+            .transpose()
+    }
+
+    /// Whether the person has had a signup bonus.
+    pub async fn person_is_known(&self, id: &PersonId) -> Result<bool, StoreError> {
+        let person = self.get(keys::person(id), keys::PERSON.to_owned());
+        Ok(person.await?.is_some())
+    }
+
+    /// A promo code's terms.
+    pub async fn promo(&self, code: &PromoCode) -> Result<Option<Promo>, StoreError> {
+        self.get(keys::promo(code), keys::PROMO.to_owned())
+            .await?
+            .map(from_item)
+            .transpose()
+    }
+
+    /// A promo code's counters, in order.
+    pub async fn promo_slots(&self, promo: &Promo) -> Result<Vec<Slot>, StoreError> {
+        let keys = (0..promo.slots).map(|n| {
+            HashMap::from([
+                ("pk".to_owned(), text(keys::promo_slot(&promo.code, n))),
+                ("sk".to_owned(), text(keys::SLOT)),
+            ])
+        });
+        let wanted = KeysAndAttributes::builder()
+            .set_keys(Some(keys.collect()))
+            .consistent_read(true)
+            .build()
+            .map_err(|error| StoreError::Rejected(error.to_string()))?;
+        let request = self
+            .client
+            .batch_get_item()
+            .request_items(&self.table, wanted)
+            .set_return_consumed_capacity(self.capacity());
+        let answer = self
+            .call(Access::Read, request.send(), |answer| {
+                answer.consumed_capacity().to_vec()
+            })
+            .await?;
+        let mut slots = answer
+            .responses
+            .unwrap_or_default()
+            .remove(&self.table)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|item| {
+                let place = text_of(&item, "pk").and_then(slot_number);
+                Ok((place, from_item::<Slot>(item)?))
+            })
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        if slots.len() != promo.slots as usize {
+            return Err(StoreError::Unanswered("some slots were not read".into()));
+        }
+        slots.sort_by_key(|(place, _)| *place);
+        Ok(slots.into_iter().map(|(_, slot)| slot).collect())
+    }
+
+    /// A promo code with its counters.
+    pub async fn promo_state(&self, code: &PromoCode) -> Result<Option<PromoState>, StoreError> {
+        match self.promo(code).await? {
+            None => Ok(None),
+            Some(promo) => {
+                let slots = self.promo_slots(&promo).await?;
+                Ok(Some((promo, slots)))
+            }
+        }
+    }
+
+    /// One entry of a journal.
+    pub async fn entry(&self, id: &AccountId, seq: Seq) -> Result<Option<Entry>, StoreError> {
+        self.get(keys::account(id), keys::entry(seq))
+            .await?
+            .map(|item| from_item::<EntryItem>(item)?.try_into())
+            .transpose()
+    }
+
+    /// The newest entries before `before`, newest first, at most `limit`.
+    pub async fn entries_before(
+        &self,
+        id: &AccountId,
+        before: Seq,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let last = Seq::new(before.get().saturating_sub(1));
+        let request = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+            .expression_attribute_values(":pk", text(keys::account(id)))
+            .expression_attribute_values(":first", text(keys::entry(Seq::NONE)))
+            .expression_attribute_values(":last", text(keys::entry(last)))
+            .scan_index_forward(false)
+            .consistent_read(true)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_return_consumed_capacity(self.capacity());
+        let page = self
+            .call(Access::Read, request.send(), |page| {
+                page.consumed_capacity().cloned().into_iter().collect()
+            })
+            .await?;
+        page.items
+            .unwrap_or_default()
+            .into_iter()
+            .map(|item| from_item::<EntryItem>(item)?.try_into())
+            .collect()
+    }
+
+    /// Writes down where the holder can be told things. No plan reads it, so no entry says so.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when there is no such account.
+    pub async fn set_email(&self, id: &AccountId, email: &Email) -> Result<(), StoreError> {
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", text(keys::account(id)))
+            .key("sk", text(keys::PROFILE))
+            .update_expression("SET email = :email")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":email", text(email.as_str()))
+            .set_return_consumed_capacity(self.capacity());
+        self.call(Access::Write(1), request.send(), |done| {
+            done.consumed_capacity().cloned().into_iter().collect()
+        })
+        .await
+        .map(|_| ())
+    }
+
+    async fn get(&self, pk: String, sk: String) -> Result<Option<Item>, StoreError> {
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("pk", AttributeValue::S(pk))
+            .key("sk", AttributeValue::S(sk))
+            .consistent_read(true)
+            .set_return_consumed_capacity(self.capacity());
+        let answer = self
+            .call(Access::Read, request.send(), |answer| {
+                answer.consumed_capacity().cloned().into_iter().collect()
+            })
+            .await?;
+        Ok(answer.item)
+    }
+
+    async fn put(&self, item: Item, condition: &str) -> Result<(), StoreError> {
+        let request = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(condition)
+            .set_return_consumed_capacity(self.capacity());
+        self.call(Access::Write(1), request.send(), |done| {
+            done.consumed_capacity().cloned().into_iter().collect()
+        })
+        .await
+        .map(|_| ())
+    }
+}
+
+fn slot_number(pk: &str) -> Option<u32> {
+    pk.rsplit_once('#')?.1.parse().ok()
+}
+
+/// Whether a failure means a lost race, an unknown outcome or a mistake of ours.
+fn sort<E, R>(error: &SdkError<E, R>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let SdkError::ServiceError(service) = error else {
+        return StoreError::Unanswered(format!("{error:?}"));
+    };
+    let failure = service.err();
+    let message = failure.message().unwrap_or_default();
+    match failure.code().unwrap_or_default() {
+        "ConditionalCheckFailedException" | "TransactionConflictException" => StoreError::Lost,
+        "TransactionCanceledException" => sort_cancellation(message),
+        "ThrottlingException"
+        | "ProvisionedThroughputExceededException"
+        | "RequestLimitExceeded"
+        | "TransactionInProgressException"
+        | "InternalServerError"
+        | "ServiceUnavailable"
+        | "" => StoreError::Unanswered(format!("{failure}")),
+        code => StoreError::Rejected(format!("{code}: {message}")),
+    }
+}
+
+/// A cancelled transaction's message lists its reasons in order:
+/// `… specific reasons [None, ConditionalCheckFailed]`.
+fn sort_cancellation(message: &str) -> StoreError {
+    if message.contains("ConditionalCheckFailed") || message.contains("TransactionConflict") {
+        StoreError::Lost
+    } else if message.contains("ValidationError") || message.contains("ItemCollectionSize") {
+        StoreError::Rejected(message.to_owned())
+    } else {
+        StoreError::Unanswered(message.to_owned())
+    }
+}
