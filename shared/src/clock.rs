@@ -65,8 +65,10 @@ impl Clock {
     /// # Errors
     /// When a build that honours the header can't read it.
     pub fn now(&self, told: Option<&str>) -> Result<Time, NotAnInstant> {
-        told.filter(|_| self.takes_test_time)
-            .map_or_else(|| Ok(self.real()), |text| time::parse(text).ok_or(NotAnInstant))
+        told.filter(|_| self.takes_test_time).map_or_else(
+            || Ok(self.real()),
+            |text| time::parse(text).ok_or(NotAnInstant),
+        )
     }
 
     /// The times of a run that was scheduled for `event`. Elsewhere than in a test that time can

@@ -17,7 +17,15 @@ const JWT_AUDIENCE: &str = "CONNECTS_JWT_AUDIENCE";
 const POLICY: &str = "CONNECTS_POLICY";
 const PAYMENTS: &str = "CONNECTS_PAYMENTS";
 const LOCAL: &str = "CONNECTS_LOCAL";
-const KNOWN: [&str; 7] = [TABLE, JWKS, JWT_ISSUER, JWT_AUDIENCE, POLICY, PAYMENTS, LOCAL];
+const KNOWN: [&str; 7] = [
+    TABLE,
+    JWKS,
+    JWT_ISSUER,
+    JWT_AUDIENCE,
+    POLICY,
+    PAYMENTS,
+    LOCAL,
+];
 
 const RUST_LOG: &str = "RUST_LOG";
 const AWS_EXECUTION_ENV: &str = "AWS_EXECUTION_ENV";
@@ -54,8 +62,9 @@ impl Environment {
     )]
     pub fn of_process() -> Result<Self, ConfigError> {
         // A variable that is not Unicode can be none that is read here.
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
         Self::of(variables)
     }
 
@@ -263,8 +272,18 @@ mod tests {
     #[test]
     fn a_misspelt_variable_refuses_the_start() {
         let refused = environment(&[("CONNECTS_TABEL", "t")]).unwrap_err();
-        assert!(refused.to_string().starts_with("CONNECTS_TABEL is not"), "{refused}");
-        assert!(environment(&[("CONNECTS_TEST_STORE", "x"), ("CONNECTSX", "y"), ("HOME", "/")]).is_ok());
+        assert!(
+            refused.to_string().starts_with("CONNECTS_TABEL is not"),
+            "{refused}"
+        );
+        assert!(
+            environment(&[
+                ("CONNECTS_TEST_STORE", "x"),
+                ("CONNECTSX", "y"),
+                ("HOME", "/")
+            ])
+            .is_ok()
+        );
     }
 
     #[test]
@@ -277,15 +296,26 @@ mod tests {
             assert_eq!(read_tokens(name), Err(ConfigError::Missing(name)));
         }
         let empty = environment(&[(TABLE, " ")]).unwrap();
-        assert_eq!(StoreConfig::read(&empty).unwrap_err().to_string(), "CONNECTS_TABLE is empty");
+        assert_eq!(
+            StoreConfig::read(&empty).unwrap_err().to_string(),
+            "CONNECTS_TABLE is empty"
+        );
         let none = environment(&[]).unwrap();
-        assert_eq!(StoreConfig::read(&none).unwrap_err().to_string(), "CONNECTS_TABLE must be set");
+        assert_eq!(
+            StoreConfig::read(&none).unwrap_err().to_string(),
+            "CONNECTS_TABLE must be set"
+        );
     }
 
     #[test]
     fn values_are_checked() {
         let value = |name: &str, value: &str| environment(&[(name, value)]).unwrap();
-        for (local, expected) in [("1", Some(true)), ("0", Some(false)), ("yes", None), ("", None)] {
+        for (local, expected) in [
+            ("1", Some(true)),
+            ("0", Some(false)),
+            ("yes", None),
+            ("", None),
+        ] {
             let read = ClockConfig::read(&value(LOCAL, local)).ok();
             assert_eq!(read.map(|c| c.local), expected, "{local:?}");
         }
@@ -294,8 +324,15 @@ mod tests {
             assert_eq!(read.is_ok(), accepted, "{provider:?}");
         }
         assert!(PaymentsConfig::read(&environment(&[]).unwrap()).is_ok());
-        assert!(ClockConfig::read(&value(AWS_EXECUTION_ENV, "AWS_Lambda_rust")).unwrap().in_aws);
-        assert_eq!(PolicyConfig::read(&environment(&[]).unwrap()).unwrap().path, None);
+        assert!(
+            ClockConfig::read(&value(AWS_EXECUTION_ENV, "AWS_Lambda_rust"))
+                .unwrap()
+                .in_aws
+        );
+        assert_eq!(
+            PolicyConfig::read(&environment(&[]).unwrap()).unwrap().path,
+            None
+        );
         assert_eq!(LogConfig::read(&environment(&[]).unwrap()).filter, "info");
         assert_eq!(LogConfig::read(&value(RUST_LOG, "debug")).filter, "debug");
     }
@@ -303,9 +340,18 @@ mod tests {
     #[test]
     fn keys_come_from_a_file_or_an_address() {
         for (jwks, expected) in [
-            ("https://id.example/keys", Some(JwksSource::Url("https://id.example/keys".to_owned()))),
-            ("http://127.0.0.1:1/k", Some(JwksSource::Url("http://127.0.0.1:1/k".to_owned()))),
-            ("/etc/keys.json", Some(JwksSource::File("/etc/keys.json".into()))),
+            (
+                "https://id.example/keys",
+                Some(JwksSource::Url("https://id.example/keys".to_owned())),
+            ),
+            (
+                "http://127.0.0.1:1/k",
+                Some(JwksSource::Url("http://127.0.0.1:1/k".to_owned())),
+            ),
+            (
+                "/etc/keys.json",
+                Some(JwksSource::File("/etc/keys.json".into())),
+            ),
             ("ftp://id.example/keys", None),
         ] {
             let variables = [(JWKS, jwks), TOKENS[1], TOKENS[2]];

@@ -13,6 +13,8 @@
 pub mod client;
 pub mod holder;
 pub mod items;
+pub mod model;
 pub mod schedule;
 pub mod stack;
+pub mod table;
 pub mod token;

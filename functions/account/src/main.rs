@@ -1,1 +1,68 @@
-fn main() {}
+//! Accounts: opened by the marketplace's backend, suspended, reactivated, amended.
+
+use connects::domain::account::{Amend, Open};
+use connects::domain::email::Email;
+use connects::domain::ids::{AccountId, PersonId};
+use connects::http::input::{Fields, both, date, text, word};
+use connects::http::{self, Answer, App, Problem, Request, Scope};
+use connects::ledger::Outcome;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let app = App::start().await?;
+    http::serve(app.clock, async |request| {
+        match (request.method(), &*request.path()) {
+            ("PUT", ["v1", "accounts", account]) => open(&app, request, account).await,
+            ("PATCH", ["v1", "accounts", account]) => amend(&app, request, account).await,
+            _ => Err(Problem::not_found()),
+        }
+    })
+    .await
+}
+
+async fn open(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {
+    app.caller(request).await?.holds(&[Scope::Service])?;
+    let id = AccountId::try_new(account).map_err(Problem::from);
+    let (id, open) = both(id, request.body().and_then(particulars))?;
+    match app.ledger.open(&request.context, &id, open).await? {
+        Outcome::Applied(account) => Answer::json(201, &account),
+        Outcome::Replayed(account) => Answer::json(200, &account),
+    }
+}
+
+async fn amend(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {
+    let account = app.account(request, &[Scope::Service], account).await?;
+    let amend = app
+        .input(&account, request.body().and_then(changes))
+        .await?;
+    Answer::json(
+        200,
+        &app.ledger.amend(&request.context, &account, amend).await?,
+    )
+}
+
+fn particulars(mut body: Fields) -> Result<Open, Problem> {
+    let kind = body.required("kind", word);
+    let person_id = body.required("person_id", text(PersonId::try_new));
+    let email = body.optional("email", text(Email::try_new));
+    let opened_on = body.optional("opened_on", date);
+    body.finish(|| {
+        Some(Open {
+            kind: kind?,
+            person_id: person_id?,
+            email: email?,
+            opened_on: opened_on?,
+        })
+    })
+}
+
+fn changes(mut body: Fields) -> Result<Amend, Problem> {
+    let status = body.optional("status", word);
+    let email = body.optional("email", text(Email::try_new));
+    body.finish(|| {
+        Some(Amend {
+            status: status?,
+            email: email?,
+        })
+    })
+}

@@ -1,1 +1,114 @@
-fn main() {}
+//! Buying: charged at once, credited once paid. Also charges back, and on a schedule settles the
+//! payments that were left open.
+
+use connects::domain::ids::{OperationId, PromoCode};
+use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
+use connects::domain::refusal::{Invalid, Refusal};
+use connects::http::input::{Fields, both, input, integer, text};
+use connects::http::{self, Answer, App, Problem, Request, Scope};
+use connects::ledger::Outcome;
+
+/// The longest payment method that is looked at.
+const MAX_METHOD: usize = 200;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let app = App::start().await?;
+    let route = async |request: &Request| match (request.method(), &*request.path()) {
+        ("POST", ["v1", "accounts", account, "purchases"]) => buy(&app, request, account).await,
+        (
+            "POST",
+            [
+                "v1",
+                "accounts",
+                account,
+                "purchases",
+                purchase,
+                "chargeback",
+            ],
+        ) => charge_back(&app, request, account, purchase).await,
+        _ => Err(Problem::not_found()),
+    };
+    http::serve_and_run(app.clock, route, async |run| {
+        app.ledger
+            .sweep_payments(&run.context, &app.payments, run.due)
+            .await
+    })
+    .await
+}
+
+async fn buy(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {
+    let account = app.account(request, &[Scope::User], account).await?;
+    let asked = both(request.idempotency_key(), request.body().and_then(command));
+    let (key, command) = app.input(&account, asked).await?;
+    let bought = app
+        .ledger
+        .purchase(&request.context, &app.payments, &account, &key, &command)
+        .await?;
+    match bought {
+        Outcome::Applied(purchase) => by_status(&purchase),
+        Outcome::Replayed(purchase) => by_status(&purchase)
+            .map(Answer::replayed)
+            .map_err(Problem::replayed),
+    }
+}
+
+fn by_status(purchase: &PurchaseView) -> Result<Answer, Problem> {
+    match purchase.status {
+        PurchaseStatus::Paid | PurchaseStatus::ChargedBack => Answer::json(201, purchase),
+        PurchaseStatus::Pending => Answer::json(202, purchase),
+        PurchaseStatus::Declined => {
+            let purchase =
+                serde_json::to_value(purchase).map_err(|error| Problem::internal(&error))?;
+            Err(Refusal::PaymentDeclined { purchase }.into())
+        }
+    }
+}
+
+async fn charge_back(
+    app: &App,
+    request: &Request,
+    account: &str,
+    purchase: &str,
+) -> Result<Answer, Problem> {
+    let account = app.account(request, &[Scope::Admin], account).await?;
+    let asked = both(
+        request.idempotency_key_if_any(),
+        request.body().and_then(|body| body.finish(|| Some(()))),
+    );
+    let asked = match OperationId::try_new(purchase) {
+        Ok(id) => {
+            let exists = app.ledger.purchase_exists(&account, &id);
+            let asked = input(asked, exists, Refusal::PurchaseNotFound).await;
+            asked.map(|(key, ())| (id, key))
+        }
+        Err(_) => Err(Refusal::PurchaseNotFound.into()),
+    };
+    let (id, key) = app.input(&account, asked).await?;
+    let ledger = &app.ledger;
+    Answer::of(
+        200,
+        ledger
+            .chargeback(&request.context, &account, &id, key.as_ref())
+            .await,
+    )
+}
+
+fn command(mut body: Fields) -> Result<PurchaseCommand, Problem> {
+    let quantity = body.required("quantity", integer(i64::MIN..=i64::MAX));
+    let promo_code = body.optional("promo_code", text(PromoCode::try_new));
+    let payment_method = body.optional("payment_method", text(method));
+    body.finish(|| {
+        Some(PurchaseCommand {
+            quantity: quantity?,
+            promo_code: promo_code?,
+            payment_method: payment_method?,
+        })
+    })
+}
+
+fn method(text: &str) -> Result<String, Invalid> {
+    let fits = (1..=MAX_METHOD).contains(&text.len());
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| Invalid::field("payment_method", "is not known"))
+}

@@ -1,1 +1,226 @@
-fn main() {}
+//! Promo codes: redeemed once per account by holders or the backend, administered by operators.
+
+use connects::domain::account::{Kind, Plan};
+use connects::domain::ids::PromoCode;
+use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::refusal::{Invalid, Refusal};
+use connects::http::input::{Fields, both, connects, each, instant, integer, money, text, word};
+use connects::http::{self, Answer, App, Problem, Request, Scope};
+
+/// The most redemptions that a limit may allow.
+const MAX_REDEMPTIONS: i64 = 1_000_000_000;
+
+/// The longest validity of a code's lots, in days: ten years.
+const MAX_LOT_DAYS: i64 = 3_650;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let app = App::start().await?;
+    http::serve(app.clock, async |request| {
+        match (request.method(), &*request.path()) {
+            ("POST", ["v1", "accounts", account, "redemptions"]) => {
+                redeem(&app, request, account).await
+            }
+            ("PUT", ["v1", "promos", code]) => set(&app, request, code).await,
+            ("GET", ["v1", "promos", code]) => get(&app, request, code).await,
+            _ => Err(Problem::not_found()),
+        }
+    })
+    .await
+}
+
+async fn redeem(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {
+    let scopes = [Scope::User, Scope::Service];
+    let account = app.account(request, &scopes, account).await?;
+    let asked = both(
+        request.idempotency_key_if_any(),
+        request.body().and_then(code),
+    );
+    let (key, code) = app.input(&account, asked).await?;
+    let ledger = &app.ledger;
+    Answer::of(
+        201,
+        ledger
+            .redeem(&request.context, &account, key.as_ref(), &code)
+            .await,
+    )
+}
+
+async fn set(app: &App, request: &Request, code: &str) -> Result<Answer, Problem> {
+    app.caller(request).await?.holds(&[Scope::Admin])?;
+    let code = PromoCode::try_new(code).map_err(Problem::from);
+    let (code, terms) = both(code, request.body().and_then(terms))?;
+    let (is_new, promo) = app
+        .ledger
+        .put_promo(&request.context, &code, &terms)
+        .await?;
+    Answer::json(if is_new { 201 } else { 200 }, &promo)
+}
+
+async fn get(app: &App, request: &Request, code: &str) -> Result<Answer, Problem> {
+    app.caller(request).await?.holds(&[Scope::Admin])?;
+    let code = PromoCode::try_new(code).map_err(|_| Refusal::PromoUnknown)?;
+    let promo = app.ledger.promo(&request.context, &code).await?;
+    request.nothing()?;
+    Answer::json(200, &promo)
+}
+
+fn code(mut body: Fields) -> Result<PromoCode, Problem> {
+    let code = body.required("code", text(PromoCode::try_new));
+    body.finish(|| code)
+}
+
+fn terms(mut body: Fields) -> Result<Terms, Problem> {
+    let kind = body.required("kind", text(kind));
+    let quantity = body.required("quantity", connects);
+    let valid_from = body.required("valid_from", instant);
+    let valid_until = body.required("valid_until", instant);
+    let max_redemptions = body.optional("max_redemptions", integer(1..=MAX_REDEMPTIONS));
+    let kinds = body.optional("kinds", each(word::<Kind>));
+    let plans = body.optional("plans", each(word::<Plan>));
+    let lot_valid_days = body.optional("lot_valid_days", integer(1..=MAX_LOT_DAYS));
+    let percent_off = body.optional("percent_off", integer(1..=100));
+    let amount_off = body.optional("amount_off", money);
+
+    let is_given = [
+        ("percent_off", matches!(percent_off, Some(Some(_)))),
+        ("amount_off", matches!(amount_off, Some(Some(_)))),
+    ];
+    for (name, _) in is_given.into_iter().filter(|(_, is_given)| *is_given) {
+        body.refuse(Invalid::field(name, "does not go with a grant"));
+    }
+    let is_empty = [
+        (
+            "kinds",
+            matches!(&kinds, Some(Some(kinds)) if kinds.is_empty()),
+        ),
+        (
+            "plans",
+            matches!(&plans, Some(Some(plans)) if plans.is_empty()),
+        ),
+    ];
+    for (name, _) in is_empty.into_iter().filter(|(_, is_empty)| *is_empty) {
+        body.refuse(Invalid::field(
+            name,
+            "must name at least one; leave it out for all",
+        ));
+    }
+    body.finish(|| {
+        Some(Terms {
+            kind: kind?,
+            quantity: quantity?,
+            valid_from: valid_from?,
+            valid_until: valid_until?,
+            max_redemptions: max_redemptions?.map(i64::unsigned_abs),
+            kinds: kinds?,
+            plans: plans?,
+            lot_valid_days: lot_valid_days?.and_then(|days| u32::try_from(days).ok()),
+        })
+    })
+}
+
+fn kind(word: &str) -> Result<PromoKind, Invalid> {
+    match word {
+        "grant" => Ok(PromoKind::Grant),
+        "bonus" | "discount" => {
+            let detail = "must be grant: codes that ride on a purchase are not offered yet";
+            Err(Invalid::field("kind", detail))
+        }
+        _ => Err(Invalid::field("kind", "must be grant")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(more: &str) -> Result<Terms, Problem> {
+        let body = format!(
+            r#"{{"quantity":5,"valid_from":"2026-01-01T00:00:00Z","valid_until":"2027-01-01T00:00:00Z",{more}}}"#
+        );
+        Fields::of_body(body.as_bytes()).and_then(terms)
+    }
+
+    #[test]
+    fn terms_are_read_or_refused() {
+        for (more, code, field) in [
+            (r#""kind":"grant""#, "ok", None),
+            (
+                r#""kind":"grant","max_redemptions":1,"kinds":["agency"],"plans":["plus"],"lot_valid_days":14"#,
+                "ok",
+                None,
+            ),
+            (r#""kind":"bonus""#, "invalid_field", Some("kind")),
+            (
+                r#""kind":"discount","percent_off":10"#,
+                "invalid_field",
+                Some("kind"),
+            ),
+            (r#""kind":"lottery""#, "invalid_field", Some("kind")),
+            (
+                r#""kind":"grant","percent_off":10"#,
+                "invalid_field",
+                Some("percent_off"),
+            ),
+            (
+                r#""kind":"grant","amount_off":{"amount":1,"currency":"USD"}"#,
+                "invalid_field",
+                Some("amount_off"),
+            ),
+            (
+                r#""kind":"grant","amount_off":{"amount":1.5,"currency":"USD"}"#,
+                "malformed_request",
+                None,
+            ),
+            (
+                r#""kind":"grant","kinds":[]"#,
+                "invalid_field",
+                Some("kinds"),
+            ),
+            (
+                r#""kind":"grant","plans":["gold"]"#,
+                "invalid_field",
+                Some("plans"),
+            ),
+            (
+                r#""kind":"grant","max_redemptions":0"#,
+                "below_minimum",
+                Some("max_redemptions"),
+            ),
+            (
+                r#""kind":"grant","lot_valid_days":0"#,
+                "below_minimum",
+                Some("lot_valid_days"),
+            ),
+            (
+                r#""kind":"grant","valid":true"#,
+                "unknown_field",
+                Some("valid"),
+            ),
+        ] {
+            let told = match read(more) {
+                Ok(_) => ("ok", None),
+                Err(problem) => {
+                    let field = problem.member("field").and_then(|field| field.as_str());
+                    (problem.code(), field.map(str::to_owned))
+                }
+            };
+            assert_eq!(told, (code, field.map(str::to_owned)), "{more}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_has_no_limit() {
+        let terms = read(r#""kind":"grant""#).unwrap();
+        assert_eq!(terms.max_redemptions, None);
+        assert_eq!(
+            (terms.kinds, terms.plans, terms.lot_valid_days),
+            (None, None, None)
+        );
+        let terms = read(r#""kind":"grant","max_redemptions":3,"lot_valid_days":14"#).unwrap();
+        assert_eq!(
+            (terms.max_redemptions, terms.lot_valid_days),
+            (Some(3), Some(14))
+        );
+    }
+}

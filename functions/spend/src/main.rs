@@ -1,1 +1,42 @@
-fn main() {}
+//! Spending: Connects out of the oldest lots, all or nothing, once per idempotency key.
+
+use connects::domain::ids::Reference;
+use connects::domain::spend::SpendCommand;
+use connects::http::input::{Fields, both, connects, text};
+use connects::http::{self, Answer, App, Problem, Request, Scope};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let app = App::start().await?;
+    http::serve(app.clock, async |request| {
+        match (request.method(), &*request.path()) {
+            ("POST", ["v1", "accounts", account, "spends"]) => spend(&app, request, account).await,
+            _ => Err(Problem::not_found()),
+        }
+    })
+    .await
+}
+
+async fn spend(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {
+    let account = app.account(request, &[Scope::Service], account).await?;
+    let asked = both(request.idempotency_key(), request.body().and_then(command));
+    let (key, command) = app.input(&account, asked).await?;
+    let spent = app
+        .ledger
+        .spend(&request.context, &account, &key, &command)
+        .await;
+    Answer::of(201, spent)
+}
+
+fn command(mut body: Fields) -> Result<SpendCommand, Problem> {
+    let amount = body.required("amount", connects);
+    let reason = body.required("reason", text(SpendCommand::reason));
+    let reference = body.optional("reference", text(Reference::try_new));
+    body.finish(|| {
+        Some(SpendCommand {
+            amount: amount?,
+            reason: reason?,
+            reference: reference?,
+        })
+    })
+}

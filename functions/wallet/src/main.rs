@@ -1,1 +1,58 @@
-fn main() {}
+//! Every question about an account: balance, lots, history, purchases; and the catalog.
+
+mod history;
+mod lots;
+
+use connects::domain::ids::OperationId;
+use connects::domain::refusal::Refusal;
+use connects::http::input::word;
+use connects::http::{self, Answer, App, Problem, Request, Scope};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let app = App::start().await?;
+    http::serve(app.clock, async |request| {
+        match (request.method(), &*request.path()) {
+            ("GET", ["v1", "catalog"]) => catalog(&app, request).await,
+            ("GET", ["v1", "accounts", id]) => account(&app, request, id).await,
+            ("GET", ["v1", "accounts", id, "lots"]) => lots::page(&app, request, id).await,
+            ("GET", ["v1", "accounts", id, "history"]) => history::page(&app, request, id).await,
+            ("GET", ["v1", "accounts", id, "purchases", purchase]) => {
+                self::purchase(&app, request, id, purchase).await
+            }
+            _ => Err(Problem::not_found()),
+        }
+    })
+    .await
+}
+
+async fn catalog(app: &App, request: &Request) -> Result<Answer, Problem> {
+    app.caller(request).await?.holds(Scope::ANY)?;
+    let mut query = request.query()?;
+    let kind = query.required("kind", word);
+    let kind = query.finish(|| kind)?;
+    Answer::json(200, &app.ledger.policy().catalog(kind))
+}
+
+async fn account(app: &App, request: &Request, id: &str) -> Result<Answer, Problem> {
+    let id = app.account(request, Scope::ANY, id).await?;
+    app.input(&id, request.nothing()).await?;
+    Answer::json(200, &app.ledger.account(&request.context, &id).await?)
+}
+
+async fn purchase(
+    app: &App,
+    request: &Request,
+    id: &str,
+    purchase: &str,
+) -> Result<Answer, Problem> {
+    let id = app.account(request, Scope::ANY, id).await?;
+    let purchase = OperationId::try_new(purchase).map_err(|_| Refusal::PurchaseNotFound.into());
+    let purchase = app.input(&id, purchase).await?;
+    let purchase = app
+        .ledger
+        .purchase_by_id(&request.context, &id, &purchase)
+        .await?;
+    request.nothing()?;
+    Answer::json(200, &purchase)
+}

@@ -125,7 +125,8 @@ impl Emulator {
     }
 }
 
-async fn embedded(data: Option<&Path>) -> Result<Emulator> {
+/// Starts the embedded stand-in, with its data in a folder or in memory.
+pub async fn embedded(data: Option<&Path>) -> Result<Emulator> {
     let database = match data {
         Some(folder) => {
             let file = folder.join("connects.db");
@@ -156,7 +157,10 @@ async fn embedded(data: Option<&Path>) -> Result<Emulator> {
 async fn dynamodb_local(place: &Place<'_>) -> Result<Emulator> {
     let missing = tools::missing_for_dynamodb_local(place.tools);
     if !missing.is_empty() {
-        return Err(Failure::new(format!("DynamoDB Local needs {}", missing.join(" and "))));
+        return Err(Failure::new(format!(
+            "DynamoDB Local needs {}",
+            missing.join(" and ")
+        )));
     }
     let jar = tools::dynamodb_local(place.tools).await?;
     let port = free_port()?;
@@ -197,7 +201,8 @@ async fn dynamodb_local(place: &Place<'_>) -> Result<Emulator> {
     }
 }
 
-fn client(endpoint: &str) -> Client {
+/// A client of any stand-in.
+pub fn client(endpoint: &str) -> Client {
     let credentials = Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "local");
     let http = aws_smithy_http_client::Builder::new().build_http();
     let config = aws_sdk_dynamodb::Config::builder()
@@ -210,21 +215,24 @@ fn client(endpoint: &str) -> Client {
 }
 
 /// Creates the table as the template has it, unless it is there from an earlier run.
-pub async fn ensure_table(endpoint: &str, table: &Table) -> Result<()> {
+pub async fn ensure_table(endpoint: &str, name: &str, table: &Table) -> Result<()> {
     let client = client(endpoint);
-    let exists = match client.describe_table().table_name(TABLE).send().await {
+    let exists = match client.describe_table().table_name(name).send().await {
         Ok(_) => true,
-        Err(e) if e.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {
+        Err(e)
+            if e.as_service_error()
+                .is_some_and(|e| e.is_resource_not_found_exception()) =>
+        {
             false
         }
         Err(e) => return Err(e).map_err(DisplayErrorContext).doing(endpoint),
     };
     if !exists {
-        create(&client, table).await?;
+        create(&client, name, table).await?;
     }
     let active = async {
         loop {
-            let answer = client.describe_table().table_name(TABLE).send().await;
+            let answer = client.describe_table().table_name(name).send().await;
             let status = answer.ok().and_then(|answer| answer.table?.table_status);
             if status == Some(TableStatus::Active) {
                 return;
@@ -235,10 +243,10 @@ pub async fn ensure_table(endpoint: &str, table: &Table) -> Result<()> {
     timeout(START, active).await.doing("the table is not ready")
 }
 
-async fn create(client: &Client, table: &Table) -> Result<()> {
+async fn create(client: &Client, name: &str, table: &Table) -> Result<()> {
     let mut request = client
         .create_table()
-        .table_name(TABLE)
+        .table_name(name)
         .billing_mode(BillingMode::PayPerRequest)
         .set_key_schema(Some(key_schema(&table.key_schema)?));
     for attribute in &table.attribute_definitions {

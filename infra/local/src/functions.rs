@@ -45,8 +45,11 @@ async fn local(project: &Project, template: &Template) -> Result<Binaries> {
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(project.root())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let running = tools::without_cargo_run(&mut cargo).spawn().doing("cargo")?;
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let running = tools::without_cargo_run(&mut cargo)
+        .spawn()
+        .doing("cargo")?;
     let built = running.wait_with_output().await.doing("cargo")?;
     if !built.status.success() {
         return Err(Failure::new("the functions don't compile"));
@@ -62,7 +65,9 @@ async fn local(project: &Project, template: &Template) -> Result<Binaries> {
         .iter()
         .map(|name| {
             let binary = executables.remove(name);
-            binary.map(|binary| (name.clone(), binary)).doing(format!("no binary {name}"))
+            binary
+                .map(|binary| (name.clone(), binary))
+                .doing(format!("no binary {name}"))
         })
         .collect()
 }
@@ -78,7 +83,10 @@ async fn deploy(project: &Project, template: &Template) -> Result<Binaries> {
     let mut build = Command::new(&cargo_lambda);
     build.args(["lambda", "build", "--release"]);
     build.args(template.functions.iter().flat_map(|name| ["--bin", name]));
-    build.current_dir(project.root()).stdin(Stdio::null());
+    build
+        .current_dir(project.root())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     if let Some(modules) = tools::zig(&project.tools()).await? {
         build.env("PYTHONPATH", modules);
     }
@@ -92,14 +100,22 @@ async fn deploy(project: &Project, template: &Template) -> Result<Binaries> {
         return Err(Failure::new("the functions don't build for deployment"));
     }
     let mut ask = Command::new("cargo");
-    ask.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(project.root());
-    let answer = tools::without_cargo_run(&mut ask).output().await.doing("cargo metadata")?;
+    ask.args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(project.root());
+    let answer = tools::without_cargo_run(&mut ask)
+        .output()
+        .await
+        .doing("cargo metadata")?;
     let metadata: Metadata = serde_json::from_slice(&answer.stdout).doing("cargo metadata")?;
     template
         .functions
         .iter()
         .map(|name| {
-            let binary = metadata.target_directory.join("lambda").join(name).join("bootstrap");
+            let binary = metadata
+                .target_directory
+                .join("lambda")
+                .join(name)
+                .join("bootstrap");
             if binary.is_file() {
                 Ok((name.clone(), binary))
             } else {

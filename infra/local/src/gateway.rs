@@ -8,7 +8,8 @@
 //! What differs from AWS, beside the authorizer that is not there (the functions verify tokens
 //! themselves):
 //! - A request of a process that dies while serving it is never answered; clients need a timeout.
-//! - At most 100 requests for one function may wait for a process; beyond that it jams.
+//! - At most 100 requests for one function may wait for a process; one more, and the gateway jams
+//!   for good: its queue is full while it holds the lock that the processes need to empty it.
 //! - The deadline that functions are told lies in 1970.
 
 use std::net::{Ipv4Addr, TcpStream};
@@ -111,7 +112,10 @@ impl Gateway {
                 name: name.clone(),
                 program: binary.clone(),
                 arguments: Vec::new(),
-                environment: lambda.into_iter().chain(environment.iter().cloned()).collect(),
+                environment: lambda
+                    .into_iter()
+                    .chain(environment.iter().cloned())
+                    .collect(),
                 inherits: false,
                 folder: folder.to_owned(),
                 log: logs.join(format!("{name}.log")),
@@ -139,11 +143,7 @@ pub async fn answer_unrouted(http: reqwest::Client, url: String) {
     }
 }
 
-async fn answer_one(
-    http: &reqwest::Client,
-    url: &str,
-    answer: &serde_json::Value,
-) -> Option<()> {
+async fn answer_one(http: &reqwest::Client, url: &str, answer: &serde_json::Value) -> Option<()> {
     let next = format!("{url}/.rt/{RUNTIME}/invocation/next");
     let request = http.get(next).send().await.ok()?;
     let id = request.headers().get("lambda-runtime-aws-request-id")?;

@@ -158,7 +158,10 @@ mod tests {
         assert_eq!(read.header.kid, set.keys[0].common.key_id);
         assert_eq!(read.claims["accounts"], json!(["a1", "a2"]));
         assert_eq!(read.claims["sub"], "somebody");
-        let mode = fs::metadata(&keys.signing_key).unwrap().permissions().mode();
+        let mode = fs::metadata(&keys.signing_key)
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         fs::remove_dir_all(&folder).unwrap();
     }

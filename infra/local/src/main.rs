@@ -5,29 +5,16 @@ use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::emulator::Store;
-use crate::failure::{Doing, Failure, Result};
-use crate::keys::{Claims, Keys};
-use crate::project::Project;
-use crate::stack::{Options, Site};
-use crate::state::Features;
-use crate::template::Template;
-
-mod emulator;
-mod environment;
-mod failure;
-mod functions;
-mod gateway;
-mod keys;
-mod process;
-mod project;
-mod schedule;
-mod stack;
-mod state;
-mod template;
-mod tools;
+use connects_local::emulator::Store;
+use connects_local::failure::{Doing, Failure, Result};
+use connects_local::keys::{Claims, Keys};
+use connects_local::project::Project;
+use connects_local::stack::{self, Options, Site, Stack};
+use connects_local::state::{self, Features};
+use connects_local::template::Template;
+use connects_local::{demo, environment, functions, schedule, testing};
 
 /// Connects on one machine: every function, DynamoDB and the API gateway.
 #[derive(Debug, Parser)]
@@ -48,6 +35,10 @@ enum Command {
     Token(Token),
     /// Run a schedule on the running stack and print its report
     Fire(Fire),
+    /// Walk through a ledger's life with real requests, on the running stack or one of its own
+    Demo,
+    /// Set up whatever the tests need and run all of them
+    Test(Test),
 }
 
 #[derive(Debug, Args)]
@@ -91,18 +82,60 @@ struct Fire {
     at: Option<DateTime<Utc>>,
 }
 
+#[derive(Debug, Args)]
+struct Test {
+    /// Arguments for cargo test, after `--`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// How a shell reports a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let ends_by_signal = matches!(cli.command, Command::Up(_));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()
         .build();
-    let done = runtime.doing("the runtime").and_then(|runtime| runtime.block_on(run(cli)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("error: {failure}");
-            ExitCode::FAILURE
+    // Whatever was started ends with the future that is dropped here, and with the runtime.
+    let done = runtime.doing("the runtime").and_then(|runtime| {
+        runtime.block_on(async {
+            let mut signals = Signals::listen()?;
+            tokio::select! {
+                done = run(cli) => done.map(|()| ExitCode::SUCCESS),
+                () = signals.any() => Ok(match ends_by_signal {
+                    true => ExitCode::SUCCESS,
+                    false => ExitCode::from(INTERRUPTED),
+                }),
+            }
+        })
+    });
+    done.unwrap_or_else(|failure| {
+        eprintln!("error: {failure}");
+        ExitCode::FAILURE
+    })
+}
+
+/// What a terminal or a service manager sends to end a program.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).doing("SIGINT")?,
+            terminate: signal(SignalKind::terminate()).doing("SIGTERM")?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }
@@ -117,12 +150,14 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Up(up) => up.run(&project, state).await,
         Command::Token(token) => token.run(&project),
         Command::Fire(fire) => fire.run(&project, state).await,
+        Command::Demo => show(&project, state).await,
+        Command::Test(test) => testing::run(&project, &test.arguments).await,
     }
 }
 
 impl Up {
     async fn run(self, project: &Project, state: PathBuf) -> Result<()> {
-        let site = Site::claim(Options {
+        let options = Options {
             port: self.port,
             store: self.store,
             data: self.data,
@@ -130,36 +165,57 @@ impl Up {
             state,
             features: Features::Local,
             schedules: true,
-        })?;
-        let mut interrupt = signal(SignalKind::interrupt()).doing("signals")?;
-        let mut terminate = signal(SignalKind::terminate()).doing("signals")?;
-        let stopped = async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
         };
-        tokio::pin!(stopped);
-        let started = async {
-            let template = Template::read(&project.template())?;
-            eprintln!("building the functions");
-            let binaries = functions::build(project, &template, Features::Local).await?;
-            eprintln!("starting them");
-            site.start(project, &template, &binaries).await
-        };
-        let mut stack = tokio::select! {
-            stack = started => stack?,
-            () = &mut stopped => return Ok(()),
-        };
+        let mut stack = start(project, options).await?;
         println!("ready {}", stack.state.url);
-        eprintln!("{}", how_to_go_on(&stack.state.url, &stack.state.endpoint, &stack.logs));
-        let end = tokio::select! {
-            failure = stack.watch() => Err(failure),
-            () = stopped => Ok(()),
-        };
-        stack.stop().await;
-        end
+        eprintln!(
+            "{}",
+            how_to_go_on(&stack.state.url, &stack.state.endpoint, &stack.logs)
+        );
+        Err(stack.watch().await)
     }
+}
+
+async fn start(project: &Project, options: Options) -> Result<Stack> {
+    let features = options.features;
+    let site = Site::claim(options)?;
+    let template = Template::read(&project.template())?;
+    eprintln!("building the functions");
+    let binaries = functions::build(project, &template, features).await?;
+    eprintln!("starting them");
+    site.start(project, &template, &binaries).await
+}
+
+/// On the running stack; or on one of its own, which lives as long as the demo.
+async fn show(project: &Project, state: PathBuf) -> Result<()> {
+    let keys = Keys::ensure(&project.keys())?;
+    let http = stack::client()?;
+    if let Some(running) = state::running(&state)? {
+        eprintln!(
+            "using the stack at {}; the demo fires its schedules at later times, which takes all \
+             of its accounts there",
+            running.url
+        );
+        return demo::walk(&running, &keys, http).await;
+    }
+    let own = Options {
+        port: stack::free_port()?,
+        store: Store::Embedded,
+        data: None,
+        concurrency: 1,
+        state,
+        features: Features::Local,
+        schedules: false,
+    };
+    let mut stack = start(project, own).await?;
+    let running = stack.state.clone();
+    tokio::select! {
+        walked = demo::walk(&running, &keys, http) => walked?,
+        failure = stack.watch() => return Err(failure),
+    }
+    stack.stop().await;
+    println!("\nThe demo's stack is gone again. To go on with one that stays:\n\n  cargo local up");
+    Ok(())
 }
 
 fn how_to_go_on(url: &str, endpoint: &str, logs: &std::path::Path) -> String {
@@ -193,7 +249,10 @@ impl Fire {
         let template = Template::read(&project.template())?;
         if !template.schedules.contains_key(&self.function) {
             let known = template.schedule_names();
-            return Err(Failure::new(format!("{} is no schedule; there are {known}", self.function)));
+            return Err(Failure::new(format!(
+                "{} is no schedule; there are {known}",
+                self.function
+            )));
         }
         let state = state::running(&state)?;
         let state = state.doing("no stack runs; start one with `cargo local up`")?;

@@ -124,7 +124,11 @@ impl Spawner {
                 },
                 Err(e) => e.to_string(),
             };
-            in_a_row = if started.elapsed() > LIVED { 1 } else { in_a_row + 1 };
+            in_a_row = if started.elapsed() > LIVED {
+                1
+            } else {
+                in_a_row + 1
+            };
             let last = in_a_row >= MAX_DEATHS;
             let what = format!("{} ended ({end}){}", service.name, tail(&service.log));
             let _ = deaths.send(Death { what, last });
@@ -156,6 +160,10 @@ pub fn tail(log: &Path) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    let lines: Vec<String> = lines.iter().rev().map(|line| format!("\n    {line}")).collect();
+    let lines: Vec<String> = lines
+        .iter()
+        .rev()
+        .map(|line| format!("\n    {line}"))
+        .collect();
     format!(", {} ends:{}", log.display(), lines.concat())
 }

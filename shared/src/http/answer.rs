@@ -11,7 +11,7 @@ use crate::ledger::{Error, Outcome};
 pub type Header = (&'static str, Cow<'static, str>);
 
 /// The header that marks a replayed answer.
-const REPLAYED: Header = ("idempotency-replayed", Cow::Borrowed("true"));
+pub(super) const REPLAYED: Header = ("idempotency-replayed", Cow::Borrowed("true"));
 
 /// An answer: status, headers and body.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,8 +85,14 @@ mod tests {
     fn a_replay_is_the_same_document_with_a_mark() {
         let applied = Answer::of(201, Ok(Outcome::Applied(json!({ "amount": 5 })))).unwrap();
         let replayed = Answer::of(201, Ok(Outcome::Replayed(json!({ "amount": 5 })))).unwrap();
-        assert_eq!((applied.status, applied.body.as_str()), (201, r#"{"amount":5}"#));
-        assert_eq!((replayed.status, &replayed.body), (applied.status, &applied.body));
+        assert_eq!(
+            (applied.status, applied.body.as_str()),
+            (201, r#"{"amount":5}"#)
+        );
+        assert_eq!(
+            (replayed.status, &replayed.body),
+            (applied.status, &applied.body)
+        );
         assert!(!applied.headers.contains(&REPLAYED));
         assert!(replayed.headers.contains(&REPLAYED));
     }

@@ -163,12 +163,16 @@ struct Claims {
     exp: Value,
 }
 
+/// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
-enum KeysError {
+pub enum KeysError {
+    /// They could not be had.
     #[error("the key set can't be read: {0}")]
     Read(String),
-    #[error("the key set is not a JSON Web Key Set: {0}")]
+    /// What came is something else.
+    #[error("it is not a JSON Web Key Set: {0}")]
     Form(#[from] serde_json::Error),
+    /// None of them verifies what is accepted here.
     #[error("the key set has no RS256 or ES256 key")]
     Empty,
 }
@@ -179,10 +183,7 @@ impl Auth {
     ///
     /// # Errors
     /// When the file is not a readable key set.
-    pub async fn connect(
-        config: TokenConfig,
-        now: Time,
-    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn connect(config: TokenConfig, now: Time) -> Result<Self, KeysError> {
         let auth = Self {
             source: match config.jwks {
                 JwksSource::File(path) => Source::File(path),
@@ -198,7 +199,7 @@ impl Auth {
             state: Mutex::default(),
         };
         match auth.refresh(now).await {
-            Err(error) if matches!(auth.source, Source::File(_)) => Err(error.into()),
+            Err(error) if matches!(auth.source, Source::File(_)) => Err(error),
             _ => Ok(auth),
         }
     }
@@ -229,16 +230,17 @@ impl Auth {
         token: &str,
         now: Time,
     ) -> Result<(Arc<Caller>, Option<Verified>), Problem> {
-        let header =
-            jsonwebtoken::decode_header(token).map_err(|_| Unauthenticated::Malformed)?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_| Unauthenticated::Malformed)?;
         let is_ours = matches!(header.alg, Algorithm::RS256 | Algorithm::ES256);
         // A critical extension that is not understood makes a token unacceptable (RFC 7515).
         if !is_ours || header.crit.is_some() {
             return Err(Unauthenticated::Untrusted.into());
         }
-        let keys = self.keys_for(header.kid.as_deref(), header.alg, now).await?;
-        let key = find(&keys, header.kid.as_deref(), header.alg)
-            .ok_or(Unauthenticated::Untrusted)?;
+        let keys = self
+            .keys_for(header.kid.as_deref(), header.alg, now)
+            .await?;
+        let key =
+            find(&keys, header.kid.as_deref(), header.alg).ok_or(Unauthenticated::Untrusted)?;
 
         let mut validation = Validation::new(key.algorithm);
         validation.leeway = LEEWAY;
@@ -279,7 +281,11 @@ impl Auth {
     ) -> Result<Arc<[Key]>, Problem> {
         let keys = self.keys();
         if find(&keys, id, algorithm).is_some() || !self.may_try(now) {
-            return if keys.is_empty() { Err(Problem::busy()) } else { Ok(keys) };
+            return if keys.is_empty() {
+                Err(Problem::busy())
+            } else {
+                Ok(keys)
+            };
         }
         match self.refresh(now).await {
             Err(_) if keys.is_empty() => Err(Problem::busy()),
@@ -312,7 +318,11 @@ impl Auth {
 
     fn may_try(&self, now: Time) -> bool {
         let state = self.state();
-        let apart = if state.keys.is_empty() { ATTEMPTS_APART_WITHOUT } else { ATTEMPTS_APART };
+        let apart = if state.keys.is_empty() {
+            ATTEMPTS_APART_WITHOUT
+        } else {
+            ATTEMPTS_APART
+        };
         state.tried_at.is_none_or(|at| now - at >= apart)
     }
 

@@ -221,7 +221,9 @@ mod tests {
 
     #[test]
     fn an_answer_has_the_gateways_form_and_the_request_id() {
-        let answer = Answer::json(201, &json!({ "spend_id": "sp_x" })).unwrap().replayed();
+        let answer = Answer::json(201, &json!({ "spend_id": "sp_x" }))
+            .unwrap()
+            .replayed();
         let answer = serde_json::to_value(HttpAnswer::new(answer, "r-1")).unwrap();
         let expected = json!({
             "statusCode": 201,

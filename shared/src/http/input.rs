@@ -3,12 +3,13 @@
 //! Every field is read before anything is answered, because a 400 anywhere wins over any 422:
 //!
 //! ```ignore
-//! let amount = body.required("amount", connects(1..=MAX));
+//! let amount = body.required("amount", connects);
 //! let reference = body.optional("reference", text(Reference::try_new));
 //! body.finish(|| Some(SpendCommand { amount: amount?, reference: reference? }))
 //! ```
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -25,6 +26,9 @@ use crate::ledger::Fault;
 
 /// The most that a body may measure, in bytes, once decoded.
 pub const MAX_BODY: usize = 64 * 1024;
+
+/// The most Connects that a request may move.
+const MAX_CONNECTS: i64 = 1_000_000;
 
 /// The most money that a request may name, in minor units: a million units of a currency.
 const MAX_MONEY: i64 = 100_000_000;
@@ -49,7 +53,9 @@ impl Fields {
         }
         match serde_json::from_slice(body) {
             Ok(Json::Object(values)) => Ok(Self::of(String::new(), values)),
-            Ok(_) => Err(Problem::malformed("the body must be a JSON object, such as {}")),
+            Ok(_) => Err(Problem::malformed(
+                "the body must be a JSON object, such as {}",
+            )),
             Err(error) => Err(Problem::malformed(format!(
                 "the body must be a JSON object: {}",
                 error.classify_briefly()
@@ -70,10 +76,14 @@ impl Fields {
                 let decoded = decode(name, true).zip(decode(value, true));
                 let (name, value) = decoded
                     .ok_or_else(|| Problem::malformed("the query string has broken escapes"))?;
-                if fields.values.contains_key(&name) {
-                    fields.note(Invalid::field(&name, "occurs more than once").into());
-                } else {
-                    fields.values.insert(name, Json::Text(value));
+                match fields.values.entry(name) {
+                    Entry::Vacant(place) => {
+                        place.insert(Json::Text(value));
+                    }
+                    Entry::Occupied(place) => {
+                        let twice = Invalid::field(place.key(), "occurs more than once");
+                        fields.note(twice.into());
+                    }
                 }
                 Ok(fields)
             },
@@ -120,6 +130,13 @@ impl Fields {
     /// Adds a finding about fields that were read, such as two that exclude each other.
     pub fn refuse(&mut self, invalid: Invalid) {
         self.note(invalid.into());
+    }
+
+    /// Takes over the findings of fields that were read apart and of which none may be left.
+    pub(super) fn refuse_all_of(&mut self, others: Self) {
+        if let Err(problem) = others.finish(|| Some(())) {
+            self.note(problem);
+        }
     }
 
     /// The command, if every field could be read and none is left over.
@@ -182,21 +199,18 @@ pub fn text<T>(
 pub fn integer(range: RangeInclusive<i64>) -> impl FnOnce(&str, Json) -> Result<i64, Problem> {
     move |name, value| {
         let Json::Integer(number) = value else {
-            return Err(wrong_type(name, "a whole number without fraction or exponent"));
+            return Err(wrong_type(
+                name,
+                "a whole number without fraction or exponent",
+            ));
         };
         in_range(name, number, &range)
     }
 }
 
-/// A number of Connects within a range.
-pub fn connects(
-    range: RangeInclusive<u32>,
-) -> impl FnOnce(&str, Json) -> Result<Connects, Problem> {
-    let range = i64::from(*range.start())..=i64::from(*range.end());
-    move |name, value| {
-        let number = integer(range)(name, value)?;
-        Ok(Connects::new(number.unsigned_abs()))
-    }
+/// A number of Connects to move: 1 to 1,000,000.
+pub fn connects(name: &str, value: Json) -> Result<Connects, Problem> {
+    integer(1..=MAX_CONNECTS)(name, value).map(|number| Connects::new(number.unsigned_abs()))
 }
 
 /// A query parameter that is a whole number within a range; 400 when it is no number.
@@ -205,7 +219,9 @@ pub fn number(range: RangeInclusive<i64>) -> impl FnOnce(&str, Json) -> Result<i
         let Json::Text(text) = value else {
             return Err(wrong_type(name, "a whole number"));
         };
-        let number = text.parse().map_err(|_| wrong_type(name, "a whole number"))?;
+        let number = text
+            .parse()
+            .map_err(|_| wrong_type(name, "a whole number"))?;
         in_range(name, number, &range)
     }
 }
@@ -230,7 +246,11 @@ pub fn each<T>(
             .into_iter()
             .map(|element| read(name, element))
             .partition(Result::is_ok);
-        match failed.into_iter().filter_map(Result::err).min_by_key(Problem::precedence) {
+        match failed
+            .into_iter()
+            .filter_map(Result::err)
+            .min_by_key(Problem::precedence)
+        {
             Some(worst) => Err(worst),
             None => read.into_iter().collect(),
         }
@@ -396,7 +416,7 @@ mod tests {
 
     fn command(body: &[u8]) -> Result<Command, Problem> {
         let mut body = Fields::of_body(body)?;
-        let amount = body.required("amount", connects(1..=1_000_000));
+        let amount = body.required("amount", connects);
         let reason = body.required("reason", text(Reason::try_new));
         let kind = body.optional("kind", word);
         let price = body.optional("price", money);
@@ -425,8 +445,16 @@ mod tests {
     fn a_body_is_read_or_refused_with_the_code_of_the_contract() {
         for (body, code, field) in [
             (r#"{"amount":10,"reason":"x"}"#, "ok", None),
-            (r#" {"reason":"x","amount":1000000,"kind":"agency"} "#, "ok", None),
-            (r#"{"amount":1,"reason":"x","price":{"amount":0,"currency":"USD"}}"#, "ok", None),
+            (
+                r#" {"reason":"x","amount":1000000,"kind":"agency"} "#,
+                "ok",
+                None,
+            ),
+            (
+                r#"{"amount":1,"reason":"x","price":{"amount":0,"currency":"USD"}}"#,
+                "ok",
+                None,
+            ),
             // Not a JSON object
             ("", "malformed_request", None),
             ("{", "malformed_request", None),
@@ -435,24 +463,64 @@ mod tests {
             ("null", "malformed_request", None),
             ("10", "malformed_request", None),
             (r#"{"amount":10,"reason":"x"} x"#, "malformed_request", None),
-            (r#"{"amount":10,"amount":10,"reason":"x"}"#, "malformed_request", None),
-            (r#"{"amount":10,"reason":"\ud800"}"#, "malformed_request", None),
+            (
+                r#"{"amount":10,"amount":10,"reason":"x"}"#,
+                "malformed_request",
+                None,
+            ),
+            (
+                r#"{"amount":10,"reason":"\ud800"}"#,
+                "malformed_request",
+                None,
+            ),
             // The wrong type
             (r#"{"amount":10.0,"reason":"x"}"#, "malformed_request", None),
             (r#"{"amount":1e2,"reason":"x"}"#, "malformed_request", None),
             (r#"{"amount":"10","reason":"x"}"#, "malformed_request", None),
             (r#"{"amount":true,"reason":"x"}"#, "malformed_request", None),
             (r#"{"amount":[10],"reason":"x"}"#, "malformed_request", None),
-            (r#"{"amount":9223372036854775808,"reason":"x"}"#, "malformed_request", None),
+            (
+                r#"{"amount":9223372036854775808,"reason":"x"}"#,
+                "malformed_request",
+                None,
+            ),
             (r#"{"amount":1,"reason":7}"#, "malformed_request", None),
-            (r#"{"amount":1,"reason":"x","price":150}"#, "malformed_request", None),
+            (
+                r#"{"amount":1,"reason":"x","price":150}"#,
+                "malformed_request",
+                None,
+            ),
             // The right type, a bad value
-            (r#"{"amount":0,"reason":"x"}"#, "below_minimum", Some("amount")),
-            (r#"{"amount":-1,"reason":"x"}"#, "below_minimum", Some("amount")),
-            (r#"{"amount":1000001,"reason":"x"}"#, "above_maximum", Some("amount")),
-            (r#"{"amount":9223372036854775807,"reason":"x"}"#, "above_maximum", Some("amount")),
-            (r#"{"amount":1,"reason":"No!"}"#, "invalid_field", Some("reason")),
-            (r#"{"amount":1,"reason":"x","kind":"robot"}"#, "invalid_field", Some("kind")),
+            (
+                r#"{"amount":0,"reason":"x"}"#,
+                "below_minimum",
+                Some("amount"),
+            ),
+            (
+                r#"{"amount":-1,"reason":"x"}"#,
+                "below_minimum",
+                Some("amount"),
+            ),
+            (
+                r#"{"amount":1000001,"reason":"x"}"#,
+                "above_maximum",
+                Some("amount"),
+            ),
+            (
+                r#"{"amount":9223372036854775807,"reason":"x"}"#,
+                "above_maximum",
+                Some("amount"),
+            ),
+            (
+                r#"{"amount":1,"reason":"No!"}"#,
+                "invalid_field",
+                Some("reason"),
+            ),
+            (
+                r#"{"amount":1,"reason":"x","kind":"robot"}"#,
+                "invalid_field",
+                Some("kind"),
+            ),
             (
                 r#"{"amount":1,"reason":"x","price":{"amount":1,"currency":"usd"}}"#,
                 "invalid_field",
@@ -460,18 +528,42 @@ mod tests {
             ),
             // Missing, null, unknown
             (r#"{"amount":1}"#, "invalid_field", Some("reason")),
-            (r#"{"amount":null,"reason":"x"}"#, "invalid_field", Some("amount")),
-            (r#"{"amount":1,"reason":"x","kind":null}"#, "invalid_field", Some("kind")),
-            (r#"{"amount":1,"reason":"x","note":"y"}"#, "unknown_field", Some("note")),
+            (
+                r#"{"amount":null,"reason":"x"}"#,
+                "invalid_field",
+                Some("amount"),
+            ),
+            (
+                r#"{"amount":1,"reason":"x","kind":null}"#,
+                "invalid_field",
+                Some("kind"),
+            ),
+            (
+                r#"{"amount":1,"reason":"x","note":"y"}"#,
+                "unknown_field",
+                Some("note"),
+            ),
             (
                 r#"{"amount":1,"reason":"x","price":{"amount":1,"currency":"USD","vat":1}}"#,
                 "unknown_field",
                 Some("price.vat"),
             ),
-            (r#"{"amuont":1,"reason":"x"}"#, "unknown_field", Some("amuont")),
+            (
+                r#"{"amuont":1,"reason":"x"}"#,
+                "unknown_field",
+                Some("amuont"),
+            ),
             // A 400 anywhere wins over any 422
-            (r#"{"note":1,"amount":0,"reason":7}"#, "malformed_request", None),
-            (r#"{"amount":0,"reason":"No!","price":{"amount":0.5}}"#, "malformed_request", None),
+            (
+                r#"{"note":1,"amount":0,"reason":7}"#,
+                "malformed_request",
+                None,
+            ),
+            (
+                r#"{"amount":0,"reason":"No!","price":{"amount":0.5}}"#,
+                "malformed_request",
+                None,
+            ),
         ] {
             let expected = (code, field.map(str::to_owned));
             assert_eq!(told(command(body.as_bytes())), expected, "{body}");
@@ -497,14 +589,21 @@ mod tests {
             format!("{body}{}", " ".repeat(size - body.len()))
         };
         assert_eq!(told(command(padded(MAX_BODY).as_bytes())).0, "ok");
-        assert_eq!(told(command(padded(MAX_BODY + 1).as_bytes())).0, "body_too_large");
+        assert_eq!(
+            told(command(padded(MAX_BODY + 1).as_bytes())).0,
+            "body_too_large"
+        );
         assert_eq!(told(command(&[b'x'; MAX_BODY + 1])).0, "body_too_large");
         assert_eq!(told(command(&[0xff, 0xfe])).0, "malformed_request");
     }
 
     #[test]
     fn deep_nesting_is_refused_not_followed() {
-        let deep = format!(r#"{{"amount":{}1{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+        let deep = format!(
+            r#"{{"amount":{}1{}}}"#,
+            "[".repeat(10_000),
+            "]".repeat(10_000)
+        );
         assert_eq!(told(command(deep.as_bytes())).0, "malformed_request");
     }
 
@@ -512,7 +611,11 @@ mod tests {
     fn the_words_of_an_enumeration_are_named() {
         let problem = word::<Kind>("kind", Json::Text("robot".to_owned())).unwrap_err();
         let answer = super::super::answer::Answer::from(problem);
-        assert!(answer.body.contains("must be one of: freelancer, agency"), "{}", answer.body);
+        assert!(
+            answer.body.contains("must be one of: freelancer, agency"),
+            "{}",
+            answer.body
+        );
     }
 
     #[test]
@@ -587,7 +690,11 @@ mod tests {
             ("account=%4", "malformed_request", None),
             ("account=%ff", "malformed_request", None),
         ] {
-            assert_eq!(told(read(query)), (code, field.map(str::to_owned)), "{query}");
+            assert_eq!(
+                told(read(query)),
+                (code, field.map(str::to_owned)),
+                "{query}"
+            );
         }
     }
 
@@ -596,10 +703,19 @@ mod tests {
         let bad_body = || command(br#"{"amount":0,"reason":"x"}"#);
         let too_long = || command(&[b'x'; MAX_BODY + 1]);
         let no_key = || Err::<(), _>(Problem::key_required());
-        assert_eq!(told(both(no_key(), bad_body())).0, "idempotency_key_required");
-        assert_eq!(told(both(bad_body(), no_key())).0, "idempotency_key_required");
+        assert_eq!(
+            told(both(no_key(), bad_body())).0,
+            "idempotency_key_required"
+        );
+        assert_eq!(
+            told(both(bad_body(), no_key())).0,
+            "idempotency_key_required"
+        );
         assert_eq!(told(both(no_key(), too_long())).0, "body_too_large");
-        assert_eq!(told(both(no_key(), command(b"["))).0, "idempotency_key_required");
+        assert_eq!(
+            told(both(no_key(), command(b"["))).0,
+            "idempotency_key_required"
+        );
         assert_eq!(told(both(Ok(()), bad_body())).0, "below_minimum");
         assert_eq!(told(both(no_key(), Ok(()))).0, "idempotency_key_required");
         assert_eq!(both(Ok(1), Ok(2)), Ok((1, 2)));
@@ -610,8 +726,14 @@ mod tests {
         let missing = || Refusal::AccountNotFound;
         let bad = || Err::<(), _>(Problem::malformed("no"));
         let (there, gone) = (async || Ok(true), async || Ok(false));
-        assert_eq!(told(input(bad(), there(), missing()).await).0, "malformed_request");
-        assert_eq!(told(input(bad(), gone(), missing()).await).0, "account_not_found");
+        assert_eq!(
+            told(input(bad(), there(), missing()).await).0,
+            "malformed_request"
+        );
+        assert_eq!(
+            told(input(bad(), gone(), missing()).await).0,
+            "account_not_found"
+        );
         // Good input is not looked up: the ledger will find out by itself.
         assert_eq!(told(input(Ok(()), gone(), missing()).await).0, "ok");
     }

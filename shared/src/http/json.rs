@@ -108,7 +108,11 @@ mod tests {
             ("null", Json::Null),
             ("[true]", Json::List(vec![Json::Bool(true)])),
         ] {
-            assert_eq!(serde_json::from_str::<Json>(text).unwrap(), expected, "{text}");
+            assert_eq!(
+                serde_json::from_str::<Json>(text).unwrap(),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -122,7 +126,11 @@ mod tests {
             (r#"{"a":[{"b":1,"b":2}]}"#, false),
             (r#"{"a":1,"\u0061":2}"#, false),
         ] {
-            assert_eq!(serde_json::from_str::<Json>(text).is_ok(), readable, "{text}");
+            assert_eq!(
+                serde_json::from_str::<Json>(text).is_ok(),
+                readable,
+                "{text}"
+            );
         }
     }
 }

@@ -5,6 +5,7 @@
 //! sentence: who calls and may they ([`auth`]), what do they want ([`input`]), do it, answer.
 
 pub mod answer;
+mod app;
 pub mod auth;
 mod event;
 pub mod input;
@@ -15,6 +16,7 @@ pub mod request;
 mod run;
 
 pub use answer::Answer;
+pub use app::{App, Core, StartError};
 pub use auth::{Auth, Caller, Scope};
 pub use problem::Problem;
 pub use request::Request;

@@ -1,11 +1,12 @@
 //! Pages of a listing: `limit` and an opaque `cursor` that fits only the listing it came from.
 
 use data_encoding::BASE64URL_NOPAD;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::input::{Fields, number, text};
+use super::input::{Fields, number};
+use super::json::Json;
 use super::problem::Problem;
 
 /// How many a page holds when nothing is said.
@@ -28,7 +29,8 @@ impl Listing {
         let digest = words
             .iter()
             .fold(Sha256::new(), |hash, word| {
-                hash.chain_update(word.len().to_be_bytes()).chain_update(word)
+                hash.chain_update(word.len().to_be_bytes())
+                    .chain_update(word)
             })
             .finalize();
         let mut fingerprint = [0; FINGERPRINT];
@@ -45,13 +47,9 @@ impl Listing {
         Ok(BASE64URL_NOPAD.encode(&[&self.0[..], &json].concat()))
     }
 
-    /// The position of a cursor.
-    ///
-    /// # Errors
-    /// `invalid_cursor` when it is not one of this listing.
-    pub fn position<T: DeserializeOwned>(&self, cursor: &Cursor) -> Result<T, Problem> {
+    fn position<T: DeserializeOwned>(&self, cursor: &str) -> Result<T, Problem> {
         BASE64URL_NOPAD
-            .decode(cursor.0.as_bytes())
+            .decode(cursor.as_bytes())
             .ok()
             .filter(|bytes| bytes.starts_with(&self.0))
             .and_then(|bytes| serde_json::from_slice(&bytes[FINGERPRINT..]).ok())
@@ -59,21 +57,21 @@ impl Listing {
     }
 }
 
-/// A cursor as it came, not yet understood.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Cursor(String);
-
 /// Reads `limit`: 1 to 100, 50 when it is left out. What is no whole number is a 400, like a
 /// number of the wrong type in a body.
 pub fn limit(query: &mut Fields) -> Option<usize> {
     let limit = query.optional("limit", number(1..=MAX_LIMIT))?;
-    Some(limit.map_or(DEFAULT_LIMIT, |n| usize::try_from(n).unwrap_or(DEFAULT_LIMIT)))
+    Some(limit.map_or(DEFAULT_LIMIT, |n| {
+        usize::try_from(n).unwrap_or(DEFAULT_LIMIT)
+    }))
 }
 
-/// Reads `cursor`.
-pub fn cursor(query: &mut Fields) -> Option<Option<Cursor>> {
-    query.optional("cursor", text(|text| Ok(Cursor(text.to_owned()))))
+/// Reads `cursor`: the position it stands at, if it is one of this listing.
+pub fn cursor<T: DeserializeOwned>(query: &mut Fields, listing: &Listing) -> Option<Option<T>> {
+    query.optional("cursor", |_, value| match value {
+        Json::Text(cursor) => listing.position(&cursor),
+        _ => Err(Problem::invalid_cursor()),
+    })
 }
 
 #[cfg(test)]
@@ -84,15 +82,30 @@ mod tests {
         Listing::of(&["history", "a1", "days=7"])
     }
 
+    fn cursor_of_two(fields: &mut Fields) -> Option<Option<(String, u64)>> {
+        cursor(fields, &listing())
+    }
+
     #[test]
     fn a_cursor_leads_back_to_its_position() {
-        let cursor = Cursor(listing().cursor(&("12-0", 7)).unwrap());
-        assert_eq!(listing().position(&cursor), Ok(("12-0".to_owned(), 7)));
+        let cursor = listing().cursor(&("12-0", 7)).unwrap();
+        let read = |query: &str| {
+            let mut fields = Fields::of_query(query)?;
+            let position = cursor_of_two(&mut fields);
+            fields.finish(|| position)
+        };
+        assert_eq!(
+            read(&format!("cursor={cursor}")),
+            Ok(Some(("12-0".to_owned(), 7)))
+        );
+        assert_eq!(read(""), Ok(None));
+        assert_eq!(read("cursor=x"), Err(Problem::invalid_cursor()));
+        assert_eq!(read("cursor="), Err(Problem::invalid_cursor()));
     }
 
     #[test]
     fn a_cursor_fits_only_its_own_listing() {
-        let cursor = Cursor(listing().cursor(&7).unwrap());
+        let cursor = listing().cursor(&7).unwrap();
         for words in [
             &["history", "a2", "days=7"][..],
             &["history", "a1", "days=30"],
@@ -109,8 +122,16 @@ mod tests {
     fn garbage_is_no_cursor() {
         let cut = listing().cursor(&7).unwrap();
         let of_another_type = listing().cursor(&"seven").unwrap();
-        for text in ["", "x", "%%%", "AAAAAAAA", &cut[..8], &of_another_type, &format!("{cut}=")] {
-            let read = listing().position::<u64>(&Cursor(text.to_owned()));
+        for text in [
+            "",
+            "x",
+            "%%%",
+            "AAAAAAAA",
+            &cut[..8],
+            &of_another_type,
+            &format!("{cut}="),
+        ] {
+            let read = listing().position::<u64>(text);
             assert_eq!(read, Err(Problem::invalid_cursor()), "{text:?}");
         }
     }

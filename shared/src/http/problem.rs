@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::answer::{Answer, Header};
+use super::answer::{Answer, Header, REPLAYED};
 use crate::domain::refusal::{Invalid, Refusal};
 use crate::ledger::{Error, Fault};
 
@@ -54,6 +55,13 @@ impl Problem {
         }
     }
 
+    /// The same, marked as a replay.
+    #[must_use]
+    pub fn replayed(mut self) -> Self {
+        self.headers.push(REPLAYED);
+        self
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         self.status
@@ -76,7 +84,11 @@ impl Problem {
 
     /// 404: no such route.
     pub fn not_found() -> Self {
-        Self::new(404, "not_found", "there is nothing at this path with this method")
+        Self::new(
+            404,
+            "not_found",
+            "there is nothing at this path with this method",
+        )
     }
 
     /// 413: the body is longer than any request needs.
@@ -187,24 +199,31 @@ impl From<Error> for Problem {
     }
 }
 
+/// A problem document, in the order in which it reads best.
+#[derive(Serialize)]
+struct Document<'p> {
+    r#type: String,
+    title: String,
+    status: u16,
+    detail: &'p str,
+    code: &'static str,
+    #[serde(flatten)]
+    members: &'p Map<String, Value>,
+}
+
 impl From<Problem> for Answer {
     fn from(problem: Problem) -> Self {
-        let standard = json!({
-            "type": format!("/problems/{}", problem.code),
-            "title": problem.title(),
-            "status": problem.status,
-            "detail": problem.detail,
-            "code": problem.code,
-        });
-        let mut document = problem.members;
-        if let Value::Object(standard) = standard {
-            document.extend(standard);
-        }
-        let mut answer = Self::new(
-            problem.status,
-            "application/problem+json",
-            Value::Object(document).to_string(),
-        );
+        let document = Document {
+            r#type: format!("/problems/{}", problem.code),
+            title: problem.title(),
+            status: problem.status,
+            detail: &problem.detail,
+            code: problem.code,
+            members: &problem.members,
+        };
+        // Texts, numbers and maps with text keys always have a JSON form.
+        let body = serde_json::to_string(&document).unwrap_or_default();
+        let mut answer = Self::new(problem.status, "application/problem+json", body);
         answer.headers.extend(problem.headers);
         answer.outcome = problem.code;
         answer
@@ -213,6 +232,8 @@ impl From<Problem> for Answer {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::domain::units::Connects;
 
@@ -231,7 +252,11 @@ mod tests {
         let (answer, body) = document(refusal.into());
         assert_eq!(answer.status, 409);
         assert_eq!(answer.outcome, "insufficient_connects");
-        assert!(answer.headers.contains(&("content-type", "application/problem+json".into())));
+        assert!(
+            answer
+                .headers
+                .contains(&("content-type", "application/problem+json".into()))
+        );
         let expected = json!({
             "type": "/problems/insufficient_connects",
             "title": "Insufficient connects",
@@ -258,12 +283,22 @@ mod tests {
             (Problem::not_found(), 404, "not_found", None),
             (Problem::body_too_large(65536), 413, "body_too_large", None),
             (Problem::malformed("no"), 400, "malformed_request", None),
-            (Problem::key_required(), 400, "idempotency_key_required", None),
+            (
+                Problem::key_required(),
+                400,
+                "idempotency_key_required",
+                None,
+            ),
             (Problem::key_invalid(), 400, "idempotency_key_invalid", None),
             (Problem::invalid_cursor(), 400, "invalid_cursor", None),
             (Problem::unknown_field("x"), 422, "unknown_field", None),
             (invalid().into(), 422, "invalid_field", None),
-            (Error::from(Refusal::from(invalid())).into(), 422, "invalid_field", None),
+            (
+                Error::from(Refusal::from(invalid())).into(),
+                422,
+                "invalid_field",
+                None,
+            ),
             (Problem::busy(), 503, "busy", Some(("retry-after", "1"))),
             (Problem::internal(&"the disk"), 500, "internal", None),
         ] {
@@ -271,7 +306,10 @@ mod tests {
             assert_eq!((answer.status, answer.outcome), (status, code));
             assert_eq!(body["status"], status);
             assert_eq!(body["type"], format!("/problems/{code}"));
-            let extra = answer.headers.get(1).map(|(name, value)| (*name, value.as_ref()));
+            let extra = answer
+                .headers
+                .get(1)
+                .map(|(name, value)| (*name, value.as_ref()));
             assert_eq!(extra, header, "{code}");
         }
     }
@@ -285,6 +323,15 @@ mod tests {
     #[test]
     fn a_long_unknown_name_is_cut() {
         let problem = Problem::unknown_field(&"é".repeat(1000));
-        assert_eq!(problem.member("field").unwrap().as_str().unwrap().chars().count(), 64);
+        assert_eq!(
+            problem
+                .member("field")
+                .unwrap()
+                .as_str()
+                .unwrap()
+                .chars()
+                .count(),
+            64
+        );
     }
 }

@@ -57,20 +57,28 @@ impl Request {
     /// Whether the client asks for CSV.
     pub fn wants_csv(&self) -> bool {
         self.header("accept").is_some_and(|accept| {
-            let names = accept.split(',').filter_map(|range| range.split(';').next());
-            names.map(str::trim).any(|name| name.eq_ignore_ascii_case("text/csv"))
+            let names = accept
+                .split(',')
+                .filter_map(|range| range.split(';').next());
+            names
+                .map(str::trim)
+                .any(|name| name.eq_ignore_ascii_case("text/csv"))
         })
     }
 
-    /// The members of the body.
+    /// The members of the body. A route that reads its body has no query parameters, so any is
+    /// refused as unknown.
     ///
     /// # Errors
     /// 413 or 400 when it is too long or not a JSON object.
     pub fn body(&self) -> Result<Fields, Problem> {
-        self.body
+        let body = self
+            .body
             .as_deref()
-            .ok_or_else(|| Problem::malformed("the body's base64 is broken"))
-            .and_then(Fields::of_body)
+            .ok_or_else(|| Problem::malformed("the body's base64 is broken"));
+        let mut fields = Fields::of_body(body?)?;
+        fields.refuse_all_of(self.query()?);
+        Ok(fields)
     }
 
     /// The query's parameters.
@@ -79,6 +87,14 @@ impl Request {
     /// 400 when their escapes are broken.
     pub fn query(&self) -> Result<Fields, Problem> {
         Fields::of_query(&self.query)
+    }
+
+    /// Nothing, of a route that takes no input.
+    ///
+    /// # Errors
+    /// `unknown_field` for any query parameter.
+    pub fn nothing(&self) -> Result<(), Problem> {
+        self.query()?.finish(|| Some(()))
     }
 
     /// The idempotency key of an operation that needs one.
@@ -147,6 +163,22 @@ mod tests {
     }
 
     #[test]
+    fn a_route_without_query_parameters_refuses_any() {
+        let mut request = request(&[], "/");
+        let read = |request: &Request| request.body()?.finish(|| Some(()));
+        assert_eq!(read(&request), Ok(()));
+        assert_eq!(request.nothing(), Ok(()));
+        request.query = "dry_run=1".to_owned();
+        assert_eq!(read(&request), Err(Problem::unknown_field("dry_run")));
+        assert_eq!(request.nothing(), Err(Problem::unknown_field("dry_run")));
+        request.body = None;
+        assert_eq!(
+            read(&request).map_err(|p| p.code()),
+            Err("malformed_request")
+        );
+    }
+
+    #[test]
     fn the_path_is_matched_by_segments() {
         for (path, expected) in [
             ("/v1/accounts/a1", &["v1", "accounts", "a1"][..]),
@@ -163,9 +195,15 @@ mod tests {
     #[test]
     fn a_log_shows_the_route_and_no_ids() {
         for (path, expected) in [
-            ("/v1/accounts/a1/purchases/pu_x/chargeback", "/v1/accounts/{account_id}/purchases/{purchase_id}/chargeback"),
+            (
+                "/v1/accounts/a1/purchases/pu_x/chargeback",
+                "/v1/accounts/{account_id}/purchases/{purchase_id}/chargeback",
+            ),
             ("/v1/promos/SPRING", "/v1/promos/{code}"),
-            ("/v1/accounts/a1/purchases", "/v1/accounts/{account_id}/purchases"),
+            (
+                "/v1/accounts/a1/purchases",
+                "/v1/accounts/{account_id}/purchases",
+            ),
             ("/v1/catalog", "/v1/catalog"),
         ] {
             assert_eq!(route(&request(&[], path).path()), expected);
@@ -200,7 +238,11 @@ mod tests {
             ("application/json", false),
             ("text/csvx", false),
         ] {
-            assert_eq!(request(&[("accept", accept)], "/").wants_csv(), csv, "{accept}");
+            assert_eq!(
+                request(&[("accept", accept)], "/").wants_csv(),
+                csv,
+                "{accept}"
+            );
         }
         assert!(!request(&[], "/").wants_csv());
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
 use serde::Serialize;
-use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Instrument;
 use tracing_subscriber::EnvFilter;
@@ -99,17 +98,28 @@ pub async fn serve_and_run<R: Serialize, E: Display>(
         let id = event.context.request_id;
         let deadline_ms = event.context.deadline;
         let span = tracing::info_span!("invocation", request_id = %id);
-        match event.payload {
-            Event::Http(event) => {
-                let answer = answer(clock, handler, event, deadline_ms).instrument(span).await;
-                to_json(&HttpAnswer::new(answer, &id))
+        let reply = async {
+            match event.payload {
+                Event::Http(event) => {
+                    let answer = answer(clock, handler, event, deadline_ms).await;
+                    Ok(Reply::Answer(HttpAnswer::new(answer, &id)))
+                }
+                Event::Scheduled(event) => report(clock, job, &event, deadline_ms)
+                    .await
+                    .map(Reply::Report),
             }
-            Event::Scheduled(event) => {
-                report(clock, job, &event, deadline_ms).instrument(span).await
-            }
-        }
+        };
+        reply.instrument(span).await
     });
     Runtime::new(service).run().await
+}
+
+/// What goes back to Lambda.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Reply<R> {
+    Answer(HttpAnswer),
+    Report(R),
 }
 
 async fn answer(
@@ -131,7 +141,9 @@ async fn answer(
     };
     let request = Request::new(parts, context, received_at);
     let answered = match now {
-        Ok(_) => caught(handler(&request)).await,
+        // Boxed, like the job below: a whole function as one nested type is more than the compiler
+        // cares to lay out.
+        Ok(_) => caught(Box::pin(handler(&request))).await,
         Err(problem) => Err(problem),
     };
     let answer = answered.unwrap_or_else(Answer::from);
@@ -151,7 +163,7 @@ async fn report<R: Serialize, E: Display>(
     job: &impl AsyncFn(Run) -> Result<R, E>,
     event: &ScheduledEvent,
     deadline_ms: u64,
-) -> Result<Value, Diagnostic> {
+) -> Result<R, Diagnostic> {
     let started = Instant::now();
     let budget = budget(deadline_ms, clock.real(), RUN_RESERVE, RUN_BUDGET);
     let schedule = clock
@@ -164,20 +176,18 @@ async fn report<R: Serialize, E: Display>(
         },
         due: schedule.due,
     };
-    let report = job(run).await.map_err(|fault| {
+    let report = Box::pin(job(run)).await.map_err(|fault| {
         tracing::error!(cause = %fault, ms = millis(started.elapsed()), "run failed");
         Diagnostic::from(fault.to_string())
     })?;
-    let report = to_json(&report)?;
-    tracing::info!(%report, ms = millis(started.elapsed()), "run");
+    let told = serde_json::to_string(&report).unwrap_or_default();
+    tracing::info!(report = told, ms = millis(started.elapsed()), "run");
     Ok(report)
 }
 
 /// A panic is a fault of ours and answered as one. (Release builds abort instead: the gateway
 /// answers 500 and the next request starts afresh.)
-async fn caught(
-    handler: impl Future<Output = Result<Answer, Problem>>,
-) -> Result<Answer, Problem> {
+async fn caught(handler: impl Future<Output = Result<Answer, Problem>>) -> Result<Answer, Problem> {
     AssertUnwindSafe(handler)
         .catch_unwind()
         .await
@@ -196,10 +206,6 @@ fn budget(deadline_ms: u64, now: Time, reserve: Duration, most: Duration) -> Dur
 
 fn millis(elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn to_json(value: &impl Serialize) -> Result<Value, Diagnostic> {
-    serde_json::to_value(value).map_err(|error| Diagnostic::from(error.to_string()))
 }
 
 #[cfg(test)]
@@ -247,7 +253,10 @@ mod tests {
             let left = budget(deadline, now, REQUEST_RESERVE, REQUEST_BUDGET);
             assert_eq!(left, Duration::from_millis(expected_ms), "{deadline}");
         }
-        assert_eq!(budget(now_ms + 60_000, now, RUN_RESERVE, RUN_BUDGET).as_secs(), 50);
+        assert_eq!(
+            budget(now_ms + 60_000, now, RUN_RESERVE, RUN_BUDGET).as_secs(),
+            50
+        );
         assert_eq!(budget(0, now, RUN_RESERVE, RUN_BUDGET), RUN_BUDGET);
     }
 
@@ -275,6 +284,10 @@ mod tests {
         assert_eq!(done.unwrap(), json!({ "due": "2020-02-02T00:00:00.000Z" }));
         assert!(report(clock(), &job, &scheduled("soon"), 0).await.is_err());
         let failing = async |_: Run| Err::<(), _>("the table is gone");
-        assert!(report(clock(), &failing, &scheduled("2020-02-02T00:00:00Z"), 0).await.is_err());
+        assert!(
+            report(clock(), &failing, &scheduled("2020-02-02T00:00:00Z"), 0)
+                .await
+                .is_err()
+        );
     }
 }

@@ -90,7 +90,12 @@ impl Ledger {
         amend: Amend,
     ) -> Result<AccountView, Error> {
         let account = self
-            .change(context, id, async |draft| Ok(amend.plan(draft)))
+            .change(
+                context,
+                id,
+                async || Ok(()),
+                async |draft, ()| Ok(amend.plan(draft)),
+            )
             .await?;
         if let Some(email) = &amend.email {
             self.retry(context, async |_| {
@@ -150,7 +155,10 @@ impl Ledger {
         let newest = newest.first().ok_or(Refusal::AccountNotFound)?.seq;
         let since_ms = match cursor {
             Some(cursor) => cursor.since_ms,
-            None => query.range.since(context.now).map(|at| at.timestamp_millis()),
+            None => query
+                .range
+                .since(context.now)
+                .map(|at| at.timestamp_millis()),
         };
         let mut before = match (cursor, query.range.until()) {
             (Some(cursor), _) => cursor.before,
@@ -165,11 +173,17 @@ impl Ledger {
         for _ in 0..MAX_READS {
             let read = self.store.entries_before(id, before, batch).await?;
             if read.is_empty() {
-                return Ok(Page { entries, next: None });
+                return Ok(Page {
+                    entries,
+                    next: None,
+                });
             }
             for entry in read {
                 if since_ms.is_some_and(|since| entry.at.timestamp_millis() < since) {
-                    return Ok(Page { entries, next: None });
+                    return Ok(Page {
+                        entries,
+                        next: None,
+                    });
                 }
                 before = entry.seq;
                 let wanted = query.reference.is_none() || query.reference == entry.reference;

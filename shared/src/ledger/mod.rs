@@ -226,20 +226,23 @@ impl Ledger {
         .await
     }
 
-    /// A change of the account that is not an operation with a receipt.
-    async fn change<T>(
+    /// A change of the account that is not an operation with a receipt of its own. Read together:
+    /// the account and the `facts` from outside its state that the plan needs.
+    async fn change<F, T>(
         &self,
         context: &Context,
         account: &AccountId,
-        plan: impl AsyncFn(Draft<'_>) -> Result<(T, Option<Plan>), Error>,
+        facts: impl AsyncFn() -> Result<F, StoreError>,
+        plan: impl AsyncFn(Draft<'_>, F) -> Result<(T, Option<Plan>), Error>,
     ) -> Result<T, Error> {
         self.retry(context, async |_| {
-            let state = self.load(account).await?;
+            let (state, facts) = futures::try_join!(self.store.load(account), facts())?;
+            let state = state.ok_or(Refusal::AccountNotFound)?;
             let settled = self.settle(context, state.clone());
             let Some(draft) = self.ready(context, state, settled).await? else {
                 return Ok(Attempt::Again);
             };
-            let (answer, plan) = plan(draft).await?;
+            let (answer, plan) = plan(draft, facts).await?;
             self.commit(context, plan).await?;
             Ok(Attempt::Done(answer))
         })
@@ -270,7 +273,9 @@ impl Ledger {
             }));
         }
         if !state.head.pending.is_empty() {
-            self.store.commit_if(flush(&self.policy, context, state)).await?;
+            self.store
+                .commit_if(flush(&self.policy, context, state))
+                .await?;
             return Ok(None);
         }
         if !settled.complete {
@@ -302,7 +307,9 @@ impl Ledger {
             if state.head.pending.is_empty() {
                 return Ok(Attempt::Done(()));
             }
-            self.store.commit_if(flush(&self.policy, context, state)).await?;
+            self.store
+                .commit_if(flush(&self.policy, context, state))
+                .await?;
             Ok(Attempt::Again)
         })
         .await

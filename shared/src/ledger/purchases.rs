@@ -10,7 +10,7 @@
 //! first, so that `declined` is final.
 
 use super::{Attempt, Context, Error, Ledger, Outcome};
-use crate::domain::account::Balance;
+use crate::domain::account::{Account, Balance};
 use crate::domain::draft::Draft;
 use crate::domain::history::{Query, Range};
 use crate::domain::ids::{AccountId, OperationId};
@@ -57,8 +57,7 @@ impl Ledger {
                     if purchase.fingerprint != command.fingerprint() {
                         return Err(Refusal::IdempotencyKeyReused.into());
                     }
-                    let balance = settle::view(&self.policy, context.now, state).balance();
-                    return Ok(Attempt::Done(Outcome::Replayed((purchase, balance))));
+                    return Ok(Attempt::Done(Outcome::Replayed((purchase, state))));
                 }
                 self.no_code(command).await?;
                 let purchase = Purchase::pending(
@@ -70,18 +69,24 @@ impl Ledger {
                     context.now,
                 );
                 self.store.begin_purchase(account, &purchase).await?;
-                let balance = settle::view(&self.policy, context.now, state).balance();
-                Ok(Attempt::Done(Outcome::Applied((purchase, balance))))
+                Ok(Attempt::Done(Outcome::Applied((purchase, state))))
             })
             .await?;
+        let balance = |state| settle::view(&self.policy, context.now, state).balance();
         match begun {
-            Outcome::Replayed((purchase, balance)) => {
-                Ok(Outcome::Replayed(PurchaseView::of(&purchase, balance)))
-            }
-            Outcome::Applied((purchase, balance)) => {
+            Outcome::Replayed((purchase, state)) => Ok(Outcome::Replayed(PurchaseView::of(
+                &purchase,
+                balance(state),
+            ))),
+            Outcome::Applied((purchase, state)) => {
                 let payment = provider.charge(&charge(&purchase)).await;
-                let purchase = self.settle_payment(context, account, purchase, payment).await?;
-                Ok(Outcome::Applied(PurchaseView::of(&purchase, balance)))
+                let purchase = self
+                    .settle_payment(context, account, purchase, payment, Some(&state))
+                    .await?;
+                Ok(Outcome::Applied(PurchaseView::of(
+                    &purchase,
+                    balance(state),
+                )))
             }
         }
     }
@@ -147,22 +152,26 @@ impl Ledger {
         key: Option<&IdempotencyKey>,
     ) -> Result<Outcome<PurchaseView>, Error> {
         let charged_back = self
-            .change(context, account, async |draft| {
-                let purchase = self.store.purchase(account, id).await?;
-                let purchase = purchase.ok_or(Refusal::PurchaseNotFound)?;
-                if purchase.status == PurchaseStatus::ChargedBack
-                    && key.is_some()
-                    && purchase.chargeback_key.as_ref() == key
-                {
-                    return Ok((Outcome::Replayed(purchase), None));
-                }
-                let expired = match &purchase.lot {
-                    Some(lot) => self.lapsed_of(context, &draft, &lot.0).await?,
-                    None => Connects::ZERO,
-                };
-                let (purchase, plan) = purchase.plan_chargeback(draft, key, expired)?;
-                Ok((Outcome::Applied(purchase), plan))
-            })
+            .change(
+                context,
+                account,
+                async || self.store.purchase(account, id).await,
+                async |draft, purchase| {
+                    let purchase = purchase.ok_or(Refusal::PurchaseNotFound)?;
+                    if purchase.status == PurchaseStatus::ChargedBack
+                        && key.is_some()
+                        && purchase.chargeback_key.as_ref() == key
+                    {
+                        return Ok((Outcome::Replayed(purchase), None));
+                    }
+                    let expired = match &purchase.lot {
+                        Some(lot) => self.lapsed_of(context, &draft, &lot.0).await?,
+                        None => Connects::ZERO,
+                    };
+                    let (purchase, plan) = purchase.plan_chargeback(draft, key, expired)?;
+                    Ok((Outcome::Applied(purchase), plan))
+                },
+            )
             .await?;
         // A charged-back purchase keeps the balance it left; nothing else is asked for here.
         Ok(charged_back.map(|purchase| PurchaseView::of(&purchase, Balance::default())))
@@ -230,21 +239,26 @@ impl Ledger {
         } else {
             provider.charge(&charge(&purchase)).await
         };
-        let purchase = self.settle_payment(context, account, purchase, payment).await?;
+        let purchase = self
+            .settle_payment(context, account, purchase, payment, None)
+            .await?;
         Ok(purchase.status != PurchaseStatus::Pending)
     }
 
-    /// Brings a pending purchase to where its payment says; gives it as it stands then.
+    /// Brings a pending purchase to where its payment says; gives it as it stands then. A state
+    /// that was `read` before the charge serves the first attempt: the journal's lock tells if it
+    /// has gone stale.
     async fn settle_payment(
         &self,
         context: &Context,
         account: &AccountId,
         purchase: Purchase,
         payment: Payment,
+        read: Option<&Account>,
     ) -> Result<Purchase, Error> {
         match payment {
             Payment::Open => Ok(purchase),
-            Payment::Paid => self.credit(context, account, purchase).await,
+            Payment::Paid => self.credit(context, account, purchase, read).await,
             Payment::Declined => self.decline(context, account, purchase).await,
         }
     }
@@ -254,15 +268,16 @@ impl Ledger {
         context: &Context,
         account: &AccountId,
         purchase: Purchase,
+        mut read: Option<&Account>,
     ) -> Result<Purchase, Error> {
-        self.retry(context, async |lost| {
-            let again = async {
-                match lost {
-                    0 => Ok(None),
-                    _ => self.store.purchase(account, &purchase.id).await,
-                }
+        self.retry(context, async |_| {
+            let (state, current) = match read.take() {
+                Some(state) => (Some(state.clone()), None),
+                None => futures::try_join!(
+                    self.store.load(account),
+                    self.store.purchase(account, &purchase.id),
+                )?,
             };
-            let (state, current) = futures::try_join!(self.store.load(account), again)?;
             if let Some(current) = current.filter(|p| p.status != PurchaseStatus::Pending) {
                 return Ok(Attempt::Done(current));
             }

@@ -132,23 +132,24 @@ impl Ledger {
         .await
     }
 
-    /// Settles an account with no command. Gives it as it is then, and how many entries that took.
+    /// Settles an account with no command. Gives it as it is then, and how many entries were added
+    /// meanwhile.
     async fn book_due(
         &self,
         context: &Context,
         account: &AccountId,
     ) -> Result<(Account, u64), Error> {
-        let mut booked = 0;
+        let mut before = None;
         self.retry(context, async |_| {
             let state = self.load(account).await?;
+            let from = *before.get_or_insert(state.head.seq);
             let settled = self.settle(context, state.clone());
             let Some(draft) = self.ready(context, state, settled).await? else {
                 return Ok(Attempt::Again);
             };
-            let entries = draft.entries().len() as u64;
             let (state, plan) = draft.finish(vec![]);
             self.commit(context, plan).await?;
-            booked = entries;
+            let booked = state.head.seq.get() - from.get();
             Ok(Attempt::Done((state, booked)))
         })
         .await

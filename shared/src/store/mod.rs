@@ -37,11 +37,13 @@ use crate::domain::promo::{Promo, PromoState, Slot};
 use crate::domain::purchase::Purchase;
 use crate::domain::receipt::Receipt;
 
-use items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, from_item, number, text, text_of};
+use items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, from_item, text, text_of};
 use meter::Access;
 
-/// Items that the first query for a state asks for: profile, a dozen or two lots, an entry.
-const FIRST_QUERY: i32 = 32;
+/// Items that the first query for a state asks for: the profile, up to 14 lots and the newest entry.
+/// What is left over for older entries is read in vain: at some 460 bytes for an entry, 250 for the
+/// profile and 230 for a lot, 16 items are 4 to 8 KB, so one or two read units whatever their mix.
+const FIRST_QUERY: i32 = 16;
 
 /// Each further query for the same state asks for so many times more.
 const QUERY_GROWTH: i32 = 4;

@@ -145,7 +145,10 @@ async fn told_at(auth: &Auth, header: &str, at: Time) -> Result<Arc<Caller>, Str
     ]
     .into_iter()
     .find(|why| problem == Problem::from(*why))
-    .map_or_else(|| Err(problem.code().to_owned()), |why| Err(format!("{why:?}")))
+    .map_or_else(
+        || Err(problem.code().to_owned()),
+        |why| Err(format!("{why:?}")),
+    )
 }
 
 #[tokio::test]
@@ -155,10 +158,22 @@ async fn tokens_signed_by_a_known_key_are_accepted() {
     let soon = now().timestamp() + 10;
     for (what, token) in [
         ("RS256", by_rsa(&claims())),
-        ("ES256", signed(Algorithm::ES256, Some("e1"), &ec(), &claims())),
-        ("the only key of its algorithm", signed(Algorithm::ES256, None, &ec(), &claims())),
-        ("one audience of several", by_rsa(&with("aud", json!(["other", AUDIENCE])))),
-        ("expired within the leeway", by_rsa(&with("exp", json!(now().timestamp() - 10)))),
+        (
+            "ES256",
+            signed(Algorithm::ES256, Some("e1"), &ec(), &claims()),
+        ),
+        (
+            "the only key of its algorithm",
+            signed(Algorithm::ES256, None, &ec(), &claims()),
+        ),
+        (
+            "one audience of several",
+            by_rsa(&with("aud", json!(["other", AUDIENCE]))),
+        ),
+        (
+            "expired within the leeway",
+            by_rsa(&with("exp", json!(now().timestamp() - 10))),
+        ),
         ("valid within the leeway", by_rsa(&with("nbf", json!(soon)))),
         ("no scope at all", by_rsa(&without("scope"))),
         ("no accounts", by_rsa(&without("accounts"))),
@@ -203,7 +218,11 @@ async fn every_other_token_is_refused() {
     let first = if flipped.starts_with('A') { "B" } else { "A" };
     flipped.replace_range(..1, first);
     let head = good.split('.').next().unwrap();
-    let other_claims = BASE64URL_NOPAD.encode(with("scope", json!("connects:admin")).to_string().as_bytes());
+    let other_claims = BASE64URL_NOPAD.encode(
+        with("scope", json!("connects:admin"))
+            .to_string()
+            .as_bytes(),
+    );
     let critical = {
         let mut header = header(Algorithm::RS256, Some("r1"));
         header.crit = Some(vec!["b64".to_owned()]);
@@ -219,36 +238,124 @@ async fn every_other_token_is_refused() {
         ("garbage", "Bearer garbage".to_owned(), "Malformed"),
         ("three dots", "Bearer a.b.c".to_owned(), "Malformed"),
         ("two tokens", format!("{good}, {good}"), "Malformed"),
-        ("too long", format!("Bearer {}", "x".repeat(MAX_TOKEN + 1)), "Malformed"),
-        ("alg none", unsigned(&json!({ "alg": "none", "kid": "r1" }), &claims(), ""), "Malformed"),
-        ("alg None", unsigned(&json!({ "alg": "None", "kid": "r1" }), &claims(), ""), "Malformed"),
-        ("no signature", unsigned(&json!({ "alg": "RS256", "kid": "r1" }), &claims(), ""), "Untrusted"),
-        ("HS256 by the public key", signed(Algorithm::HS256, Some("r1"), &by_public_key, &claims()), "Untrusted"),
-        ("HS256 by its bytes", signed(Algorithm::HS256, Some("r1"), &by_raw_public_key, &claims()), "Untrusted"),
-        ("RS512", signed(Algorithm::RS512, Some("r1"), &rsa(), &claims()), "Untrusted"),
-        ("PS256", signed(Algorithm::PS256, Some("r1"), &rsa(), &claims()), "Untrusted"),
-        ("another's key", signed(Algorithm::RS256, Some("r1"), &stranger, &claims()), "Untrusted"),
-        ("an unknown key", signed(Algorithm::RS256, Some("r2"), &stranger, &claims()), "Untrusted"),
-        ("the other key's name", signed(Algorithm::RS256, Some("e1"), &rsa(), &claims()), "Untrusted"),
-        ("a flipped signature", format!("{head_and_claims}.{flipped}"), "Untrusted"),
-        ("other claims", format!("{head}.{other_claims}.{signature}"), "Untrusted"),
+        (
+            "too long",
+            format!("Bearer {}", "x".repeat(MAX_TOKEN + 1)),
+            "Malformed",
+        ),
+        (
+            "alg none",
+            unsigned(&json!({ "alg": "none", "kid": "r1" }), &claims(), ""),
+            "Malformed",
+        ),
+        (
+            "alg None",
+            unsigned(&json!({ "alg": "None", "kid": "r1" }), &claims(), ""),
+            "Malformed",
+        ),
+        (
+            "no signature",
+            unsigned(&json!({ "alg": "RS256", "kid": "r1" }), &claims(), ""),
+            "Untrusted",
+        ),
+        (
+            "HS256 by the public key",
+            signed(Algorithm::HS256, Some("r1"), &by_public_key, &claims()),
+            "Untrusted",
+        ),
+        (
+            "HS256 by its bytes",
+            signed(Algorithm::HS256, Some("r1"), &by_raw_public_key, &claims()),
+            "Untrusted",
+        ),
+        (
+            "RS512",
+            signed(Algorithm::RS512, Some("r1"), &rsa(), &claims()),
+            "Untrusted",
+        ),
+        (
+            "PS256",
+            signed(Algorithm::PS256, Some("r1"), &rsa(), &claims()),
+            "Untrusted",
+        ),
+        (
+            "another's key",
+            signed(Algorithm::RS256, Some("r1"), &stranger, &claims()),
+            "Untrusted",
+        ),
+        (
+            "an unknown key",
+            signed(Algorithm::RS256, Some("r2"), &stranger, &claims()),
+            "Untrusted",
+        ),
+        (
+            "the other key's name",
+            signed(Algorithm::RS256, Some("e1"), &rsa(), &claims()),
+            "Untrusted",
+        ),
+        (
+            "a flipped signature",
+            format!("{head_and_claims}.{flipped}"),
+            "Untrusted",
+        ),
+        (
+            "other claims",
+            format!("{head}.{other_claims}.{signature}"),
+            "Untrusted",
+        ),
         ("a critical extension", critical, "Untrusted"),
         ("expired", by_rsa(&with("exp", json!(past))), "NotNow"),
-        ("not yet valid", by_rsa(&with("nbf", json!(later))), "NotNow"),
+        (
+            "not yet valid",
+            by_rsa(&with("nbf", json!(later))),
+            "NotNow",
+        ),
         ("no exp", by_rsa(&without("exp")), "Malformed"),
-        ("exp is text", by_rsa(&with("exp", json!("2099"))), "Untrusted"),
-        ("exp is null", by_rsa(&with("exp", json!(null))), "Untrusted"),
-        ("exp is negative", by_rsa(&with("exp", json!(-1))), "Untrusted"),
-        ("another issuer", by_rsa(&with("iss", json!("https://evil.example"))), "Untrusted"),
+        (
+            "exp is text",
+            by_rsa(&with("exp", json!("2099"))),
+            "Untrusted",
+        ),
+        (
+            "exp is null",
+            by_rsa(&with("exp", json!(null))),
+            "Untrusted",
+        ),
+        (
+            "exp is negative",
+            by_rsa(&with("exp", json!(-1))),
+            "Untrusted",
+        ),
+        (
+            "another issuer",
+            by_rsa(&with("iss", json!("https://evil.example"))),
+            "Untrusted",
+        ),
         ("no issuer", by_rsa(&without("iss")), "Untrusted"),
-        ("another audience", by_rsa(&with("aud", json!("payroll"))), "Untrusted"),
+        (
+            "another audience",
+            by_rsa(&with("aud", json!("payroll"))),
+            "Untrusted",
+        ),
         ("no audience", by_rsa(&without("aud")), "Untrusted"),
-        ("accounts is text", by_rsa(&with("accounts", json!("a1"))), "Malformed"),
-        ("scope is a list", by_rsa(&with("scope", json!(["connects"]))), "Malformed"),
+        (
+            "accounts is text",
+            by_rsa(&with("accounts", json!("a1"))),
+            "Malformed",
+        ),
+        (
+            "scope is a list",
+            by_rsa(&with("scope", json!(["connects"]))),
+            "Malformed",
+        ),
     ] {
         assert_eq!(told(&auth, &token).await, Err(why.to_owned()), "{what}");
         // Nothing refused is remembered as good.
-        assert_eq!(told(&auth, &token).await, Err(why.to_owned()), "{what}, again");
+        assert_eq!(
+            told(&auth, &token).await,
+            Err(why.to_owned()),
+            "{what}, again"
+        );
     }
     let missing = auth.caller(None, now()).await.unwrap_err();
     assert_eq!(missing, Unauthenticated::Missing.into());
@@ -263,7 +370,10 @@ async fn a_remembered_token_expires_all_the_same() {
     assert!(told_at(&auth, &token, start).await.is_ok());
     let at = |seconds| start + TimeDelta::seconds(seconds);
     assert!(told_at(&auth, &token, at(90)).await.is_ok());
-    assert_eq!(told_at(&auth, &token, at(91)).await, Err("NotNow".to_owned()));
+    assert_eq!(
+        told_at(&auth, &token, at(91)).await,
+        Err("NotNow".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -303,9 +413,15 @@ async fn a_new_key_is_found_and_a_withdrawn_one_forgotten() {
     assert!(told_at(&auth, &old, at(0)).await.is_ok());
     file.write(&json!({ "keys": [jwk(&rsa(), Algorithm::RS256, "r1")] }));
     // Just read: not read again at every stranger's bidding.
-    assert_eq!(told_at(&auth, &token, at(1)).await, Err("Untrusted".to_owned()));
+    assert_eq!(
+        told_at(&auth, &token, at(1)).await,
+        Err("Untrusted".to_owned())
+    );
     assert!(told_at(&auth, &token, at(31)).await.is_ok());
-    assert_eq!(told_at(&auth, &old, at(32)).await, Err("Untrusted".to_owned()));
+    assert_eq!(
+        told_at(&auth, &old, at(32)).await,
+        Err("Untrusted".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -318,7 +434,10 @@ async fn keys_are_read_again_after_an_hour_and_an_old_copy_serves_on() {
     std::fs::write(&file.0, "not a key set").unwrap();
     assert!(told_at(&auth, &token, at(3700)).await.is_ok());
     file.write(&json!({ "keys": [jwk(&ec(), Algorithm::ES256, "e1")] }));
-    assert_eq!(told_at(&auth, &token, at(3740)).await, Err("Untrusted".to_owned()));
+    assert_eq!(
+        told_at(&auth, &token, at(3740)).await,
+        Err("Untrusted".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -343,7 +462,11 @@ async fn only_fit_keys_are_kept() {
     assert!(matches!(parse(none.as_bytes()), Err(KeysError::Empty)));
     let fit = jwk(&rsa(), Algorithm::RS256, "r1");
     let some = json!({ "keys": unfit.iter().chain([&fit]).collect::<Vec<_>>() }).to_string();
-    let kept: Vec<_> = parse(some.as_bytes()).unwrap().into_iter().map(|key| key.id).collect();
+    let kept: Vec<_> = parse(some.as_bytes())
+        .unwrap()
+        .into_iter()
+        .map(|key| key.id)
+        .collect();
     assert_eq!(kept, [Some("r1".to_owned())]);
 }
 
@@ -356,7 +479,11 @@ async fn a_file_that_is_no_key_set_refuses_the_start() {
     };
     let empty = KeyFile::new(&json!({ "keys": [] }));
     assert!(Auth::connect(config(&empty.0), now()).await.is_err());
-    assert!(Auth::connect(config(Path::new("/nowhere/keys.json")), now()).await.is_err());
+    assert!(
+        Auth::connect(config(Path::new("/nowhere/keys.json")), now())
+            .await
+            .is_err()
+    );
 }
 
 /// Answers the given responses to one connection each, then closes.
@@ -421,11 +548,21 @@ fn who_may_act_on_which_account() {
     for (held, route, account, answer) in [
         (&[User][..], &[User, Service][..], "a1", Ok("a1")),
         (&[User], &[User, Service], "a2", Err("account_not_found")),
-        (&[User], &[User, Service], "not an id", Err("account_not_found")),
+        (
+            &[User],
+            &[User, Service],
+            "not an id",
+            Err("account_not_found"),
+        ),
         (&[User], &[Service], "a1", Err("forbidden")),
         (&[User], &[Service], "a2", Err("forbidden")),
         (&[Service], &[User, Service], "a2", Ok("a2")),
-        (&[Service], &[User, Service], "not an id", Err("account_not_found")),
+        (
+            &[Service],
+            &[User, Service],
+            "not an id",
+            Err("account_not_found"),
+        ),
         (&[Service], &[User], "a1", Err("forbidden")),
         (&[Admin], &[User, Service], "a1", Err("forbidden")),
         (&[Admin], Scope::ANY, "a2", Ok("a2")),

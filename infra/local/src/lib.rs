@@ -1,0 +1,17 @@
+//! What the local stack is made of. The tests use its emulators and its reading of template.yaml.
+
+pub mod demo;
+pub mod emulator;
+pub mod environment;
+pub mod failure;
+pub mod functions;
+pub mod gateway;
+pub mod keys;
+pub mod process;
+pub mod project;
+pub mod schedule;
+pub mod stack;
+pub mod state;
+pub mod template;
+pub mod testing;
+pub mod tools;

@@ -1,0 +1,134 @@
+//! `cargo local test`: sets up whatever the tests need and runs all of them.
+//!
+//! One call of cargo runs everything against two stacks: one as `up` starts it, and one whose
+//! functions were built by the template's build command, which shows what those ignore. A second
+//! call repeats the tests of store and ledger on AWS's DynamoDB Local.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::emulator::{Emulator, Place, Store};
+use crate::failure::{Doing, Failure, Result};
+use crate::process::Spawner;
+use crate::project::Project;
+use crate::stack::{Options, Site, Stack, free_port};
+use crate::state::Features;
+use crate::template::Template;
+use crate::{environment, functions, tools};
+
+/// The tests that run on either stand-in of DynamoDB.
+const STORE_TESTS: &str = "ledger";
+
+/// Enough processes of each function to race each other for an account.
+const CONCURRENCY: u16 = 4;
+
+/// Runs all tests; `arguments` are handed to cargo.
+pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
+    let missing = tools::missing_for_dynamodb_local(&project.tools());
+    let reference = missing.is_empty();
+    if !reference {
+        let warning = format!(
+            "the tests of store and ledger run on the embedded DynamoDB only, NOT on AWS's \
+             DynamoDB Local, which needs {} on PATH",
+            missing.join(" and ")
+        );
+        if environment::ci() {
+            return Err(Failure::new(warning));
+        }
+        warn(&warning);
+    }
+
+    let template = Template::read(&project.template())?;
+    let home = project.home().join("test");
+    eprintln!("building the functions, as `cargo local up` does");
+    let local = start(project, &template, &home.join("local"), Features::Local).await?;
+    eprintln!("building the functions, as `sam build` does");
+    let deployed = start(project, &template, &home.join("deployed"), Features::Deploy).await?;
+
+    let stacks = [
+        ("CONNECTS_TEST_STACK", stack_file(&home.join("local"))),
+        ("CONNECTS_TEST_DEPLOYED", stack_file(&home.join("deployed"))),
+    ];
+    let mut on_embedded = cargo_test(project, &stacks, "embedded");
+    on_embedded.args(arguments);
+    let mut passed = succeeds(on_embedded).await?;
+
+    // Arguments choose tests; repeating other tests than those on the reference makes no sense.
+    if reference && arguments.is_empty() {
+        eprintln!("\nonce more on DynamoDB Local: store and ledger\n");
+        let spawner = Spawner::new()?;
+        let place = Place {
+            spawner: &spawner,
+            tools: &project.tools(),
+            logs: &local.logs,
+            data: None,
+        };
+        let emulator = Emulator::start(&Store::DynamoDbLocal, &place).await?;
+        let mut on_reference = cargo_test(project, &stacks, &emulator.endpoint);
+        on_reference.args(["--test", STORE_TESTS]);
+        passed &= succeeds(on_reference).await?;
+        emulator.stop().await;
+    }
+    deployed.stop().await;
+    local.stop().await;
+    if passed {
+        Ok(())
+    } else {
+        Err(Failure::new("tests failed"))
+    }
+}
+
+async fn start(
+    project: &Project,
+    template: &Template,
+    home: &Path,
+    features: Features,
+) -> Result<Stack> {
+    let site = Site::claim(Options {
+        port: free_port()?,
+        store: Store::Embedded,
+        data: None,
+        concurrency: CONCURRENCY,
+        state: stack_file(home),
+        features,
+        // The tests' accounts live at many times; a schedule at today's would move them all.
+        schedules: false,
+    })?;
+    let binaries = functions::build(project, template, features).await?;
+    site.start(project, template, &binaries).await
+}
+
+fn stack_file(home: &Path) -> PathBuf {
+    home.join("stack.json")
+}
+
+fn cargo_test(project: &Project, stacks: &[(&str, PathBuf)], store: &str) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args([
+            "test",
+            "--workspace",
+            "--features",
+            "local",
+            "--no-fail-fast",
+        ])
+        .envs(stacks.iter().map(|(name, path)| (name, path.as_os_str())))
+        .env("CONNECTS_TEST_STORE", OsStr::new(store))
+        .current_dir(project.root())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    tools::without_cargo_run(&mut cargo);
+    cargo
+}
+
+async fn succeeds(mut cargo: Command) -> Result<bool> {
+    Ok(cargo.status().await.doing("cargo test")?.success())
+}
+
+fn warn(text: &str) {
+    let line = "!".repeat(78);
+    eprintln!("{line}\n{text}\n{line}");
+}

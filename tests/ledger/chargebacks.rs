@@ -1,0 +1,113 @@
+//! Purchases taken back.
+
+use connects::domain::ids::{AccountId, OperationId, Reason};
+use connects::domain::purchase::{PurchaseCommand, PurchaseStatus};
+use connects::domain::refusal::Refusal;
+use connects::domain::spend::SpendCommand;
+use connects::domain::units::Connects;
+use connects::ledger::Error;
+use connects::payments::Sandbox;
+use connects_tests::table::{Table, at, key};
+
+const NOW: &str = "2026-01-10T12:00:00Z";
+
+async fn buy(table: &Table, account: &AccountId, quantity: i64, now: &str) -> OperationId {
+    let command = PurchaseCommand {
+        quantity,
+        promo_code: None,
+        payment_method: None,
+    };
+    let sandbox = Sandbox::new(table.ledger.store().clone());
+    let bought = table
+        .ledger
+        .purchase(&at(now), &sandbox, account, &key(), &command)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(bought.status, PurchaseStatus::Paid);
+    bought.purchase_id
+}
+
+async fn spend(table: &Table, account: &AccountId, amount: u64, now: &str) -> Result<(), Error> {
+    let command = SpendCommand {
+        amount: Connects::new(amount),
+        reason: Reason::of("test"),
+        reference: None,
+    };
+    let spent = table.ledger.spend(&at(now), account, &key(), &command).await;
+    spent.map(|_| ())
+}
+
+/// What the chargeback leaves: available and debt.
+async fn charge_back(table: &Table, account: &AccountId, id: &OperationId, now: &str) -> (u64, u64) {
+    let done = table.ledger.chargeback(&at(now), account, id, None).await.unwrap();
+    let balance = done.into_inner().balance;
+    table.audit(account).await;
+    (balance.available.get(), balance.debt.get())
+}
+
+/// Bought 100, spent 70: 30 revoked, debt 70, which blocks spending until credits cover it.
+#[tokio::test]
+async fn the_spent_rest_is_owed() {
+    let table = Table::new().await;
+    let account = table.open_empty(NOW).await;
+    let id = buy(&table, &account, 100, NOW).await;
+    spend(&table, &account, 70, NOW).await.unwrap();
+    assert_eq!(charge_back(&table, &account, &id, NOW).await, (0, 70));
+
+    let blocked = spend(&table, &account, 1, NOW).await;
+    let owed = |debt| Refusal::InDebt {
+        debt: Connects::new(debt),
+    };
+    assert!(matches!(blocked, Err(Error::Refused(refusal)) if refusal == owed(70)));
+    buy(&table, &account, 50, NOW).await;
+    let blocked = spend(&table, &account, 1, NOW).await;
+    assert!(matches!(blocked, Err(Error::Refused(refusal)) if refusal == owed(20)));
+    buy(&table, &account, 50, NOW).await;
+    spend(&table, &account, 30, NOW).await.unwrap();
+    assert_eq!(table.audit(&account).await.balance(), 0);
+}
+
+/// Other Connects cover the debt at once, oldest first.
+#[tokio::test]
+async fn what_is_there_covers_the_debt_first() {
+    let table = Table::new().await;
+    let account = table.open(NOW).await;
+    let id = buy(&table, &account, 100, NOW).await;
+    // 50 of the first day, then 70 of the purchase.
+    spend(&table, &account, 120, NOW).await.unwrap();
+    buy(&table, &account, 40, NOW).await;
+    assert_eq!(charge_back(&table, &account, &id, NOW).await, (0, 30));
+}
+
+/// What lapsed unused was never spent, so nobody owes it.
+#[tokio::test]
+async fn what_lapsed_of_the_lot_is_not_owed() {
+    let table = Table::new().await;
+    for swept in [false, true] {
+        let account = table.open_empty(NOW).await;
+        let id = buy(&table, &account, 100, NOW).await;
+        spend(&table, &account, 30, NOW).await.unwrap();
+        let later = "2027-02-01T00:00:00Z";
+        if swept {
+            let later = at(later);
+            table.ledger.sweep_expiry(&later, later.now).await.unwrap();
+        }
+        assert_eq!(charge_back(&table, &account, &id, later).await, (0, 30), "swept: {swept}");
+    }
+}
+
+#[tokio::test]
+async fn once_only() {
+    let table = Table::new().await;
+    let account = table.open_empty(NOW).await;
+    let id = buy(&table, &account, 100, NOW).await;
+    let now = at(NOW);
+    let one = key();
+    let racing = futures::future::join_all((0..6).map(|_| table.ledger.chargeback(&now, &account, &id, Some(&one)))).await;
+    let answers: Vec<_> = racing.into_iter().map(|answer| answer.unwrap().into_inner()).collect();
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    let other = table.ledger.chargeback(&now, &account, &id, Some(&key())).await;
+    assert!(matches!(other, Err(Error::Refused(Refusal::AlreadyChargedBack { .. }))));
+    assert_eq!(table.audit(&account).await.balance(), 0);
+}

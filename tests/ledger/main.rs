@@ -1,0 +1,14 @@
+//! The ledger on a real table: on the embedded stand-in, and on the one whose address
+//! `CONNECTS_TEST_STORE` holds.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod chargebacks;
+mod concurrency;
+mod cost;
+mod many_lots;
+mod payments;
+mod properties;
+mod receipts;
+mod sweeps;
+mod torn;

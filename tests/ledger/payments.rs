@@ -1,0 +1,154 @@
+//! One charge, one lot, however often a step is repeated and wherever it stopped.
+
+use connects::domain::ids::AccountId;
+use connects::domain::journal::EntryType;
+use connects::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
+use connects::domain::units::Connects;
+use connects::ledger::Outcome;
+use connects::payments::{Charge, Payment, Provider, Sandbox};
+use connects_tests::table::{Table, at, instant, key};
+use futures::future::join_all;
+
+const NOW: &str = "2026-01-10T12:00:00Z";
+const SOON: &str = "2026-01-10T12:15:00Z";
+
+fn command(method: &str) -> PurchaseCommand {
+    PurchaseCommand {
+        quantity: 20,
+        promo_code: None,
+        payment_method: Some(method.to_owned()),
+    }
+}
+
+fn sandbox(table: &Table) -> Sandbox {
+    Sandbox::new(table.ledger.store().clone())
+}
+
+async fn buy(table: &Table, account: &AccountId, method: &str) -> PurchaseView {
+    table
+        .ledger
+        .purchase(&at(NOW), &sandbox(table), account, &key(), &command(method))
+        .await
+        .unwrap()
+        .into_inner()
+}
+
+async fn issued(table: &Table, account: &AccountId) -> usize {
+    let journal = table.journal(account).await;
+    let issues = journal.iter().filter(|e| e.entry_type == EntryType::Issue);
+    issues.count()
+}
+
+#[tokio::test]
+async fn each_method_ends_where_its_name_says() {
+    use PurchaseStatus::{Declined, Paid, Pending};
+    let table = Table::new().await;
+    for (method, at_once, after_recovery, balance) in [
+        ("sandbox_approve", Paid, Paid, 20),
+        ("sandbox_decline", Declined, Declined, 0),
+        ("sandbox_timeout", Pending, Paid, 20),
+        ("sandbox_late", Pending, Paid, 20),
+    ] {
+        let account = table.open_empty(NOW).await;
+        let bought = buy(&table, &account, method).await;
+        assert_eq!(bought.status, at_once, "{method}");
+        let soon = at(SOON);
+        let runs = (0..4).map(|_| async {
+            table.ledger.sweep_payments(&soon, &sandbox(&table), soon.now).await.unwrap()
+        });
+        join_all(runs).await;
+        let now = table.ledger.purchase_by_id(&soon, &account, &bought.purchase_id).await.unwrap();
+        assert_eq!(now.status, after_recovery, "{method}");
+        assert_eq!(table.audit(&account).await.balance(), balance, "{method}");
+        assert_eq!(issued(&table, &account).await, usize::from(balance > 0), "{method}");
+    }
+}
+
+/// A process that died after writing the purchase down and before asking the provider, or right
+/// after it.
+#[tokio::test]
+async fn recovery_goes_on_wherever_it_stopped() {
+    let table = Table::new().await;
+    for charged in [false, true] {
+        let account = table.open_empty(NOW).await;
+        let (one, command) = (key(), command("sandbox_approve"));
+        let (quantity, price) = table.ledger.policy().price(command.quantity).unwrap();
+        let purchase = Purchase::pending(
+            PurchaseCommand::id(&account, &one),
+            command.fingerprint(),
+            quantity,
+            price,
+            "sandbox_approve".to_owned(),
+            instant(NOW),
+        );
+        table.ledger.store().begin_purchase(&account, &purchase).await.unwrap();
+        if charged {
+            let charge = Charge {
+                purchase: &purchase.id,
+                price: &purchase.price,
+                method: &purchase.payment_method,
+            };
+            assert_eq!(sandbox(&table).charge(&charge).await, Payment::Paid);
+        }
+        let again = table
+            .ledger
+            .purchase(&at(NOW), &sandbox(&table), &account, &one, &command)
+            .await
+            .unwrap();
+        assert!(matches!(again, Outcome::Replayed(view) if view.status == PurchaseStatus::Pending));
+        let soon = at(SOON);
+        table.ledger.sweep_payments(&soon, &sandbox(&table), soon.now).await.unwrap();
+        assert_eq!(table.audit(&account).await.balance(), 20);
+        assert_eq!(issued(&table, &account).await, 1);
+    }
+}
+
+/// After a day an open payment is cancelled at the provider, and only then declined.
+#[tokio::test]
+async fn patience_ends_with_a_cancelled_charge() {
+    let table = Table::new().await;
+    for (method, ends) in [
+        ("sandbox_late", PurchaseStatus::Declined),
+        // The provider had taken the money: that is credited, not given up.
+        ("sandbox_timeout", PurchaseStatus::Paid),
+    ] {
+        let account = table.open_empty(NOW).await;
+        let bought = buy(&table, &account, method).await;
+        let next_day = at("2026-01-11T12:00:00Z");
+        table.ledger.sweep_payments(&next_day, &sandbox(&table), next_day.now).await.unwrap();
+        let now = table.ledger.purchase_by_id(&next_day, &account, &bought.purchase_id).await.unwrap();
+        assert_eq!(now.status, ends, "{method}");
+        table.audit(&account).await;
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_account_is_credited_for_what_was_paid() {
+    use connects::domain::account::{Amend, Status};
+    let table = Table::new().await;
+    let account = table.open_empty(NOW).await;
+    buy(&table, &account, "sandbox_late").await;
+    let amend = Amend {
+        status: Some(Status::Suspended),
+        email: None,
+    };
+    table.ledger.amend(&at(NOW), &account, amend).await.unwrap();
+    let soon = at(SOON);
+    table.ledger.sweep_payments(&soon, &sandbox(&table), soon.now).await.unwrap();
+    assert_eq!(table.audit(&account).await.balance(), 20);
+}
+
+#[tokio::test]
+async fn one_key_at_once_is_one_purchase() {
+    let table = Table::new().await;
+    let account = table.open_empty(NOW).await;
+    let (one, command, now, sandbox) = (key(), command("sandbox_approve"), at(NOW), sandbox(&table));
+    let racing = (0..20).map(|_| table.ledger.purchase(&now, &sandbox, &account, &one, &command));
+    for answer in join_all(racing).await {
+        assert_eq!(answer.unwrap().into_inner().quantity, Connects::new(20));
+    }
+    let now = at(SOON);
+    table.ledger.sweep_payments(&now, &sandbox, now.now).await.unwrap();
+    assert_eq!(table.audit(&account).await.balance(), 20);
+    assert_eq!(issued(&table, &account).await, 1);
+}

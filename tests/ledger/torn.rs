@@ -1,0 +1,46 @@
+//! What does not fit together is not used.
+
+use connects::domain::ids::{Reason};
+use connects::domain::spend::SpendCommand;
+use connects::domain::units::Connects;
+use connects::domain::account::Account;
+use connects_tests::table::{Table, at, key};
+
+const NOW: &str = "2026-01-10T12:00:00Z";
+
+/// A query that met some items before a commit and some after it.
+#[tokio::test]
+async fn a_mixture_of_before_and_after_is_noticed() {
+    let table = Table::new().await;
+    let account = table.open(NOW).await;
+    let before = table.state(&account).await;
+    let command = SpendCommand {
+        amount: Connects::new(45),
+        reason: Reason::of("test"),
+        reference: None,
+    };
+    table.ledger.spend(&at(NOW), &account, &key(), &command).await.unwrap();
+    // A cycle later the profile has moved on too.
+    let later = at("2026-02-10T00:00:00Z");
+    table.ledger.sweep_grants(&later, later.now).await.unwrap();
+    let after = table.state(&account).await;
+
+    let assemble = |profile: &Account, lots: &Account, head: &Account| {
+        Account::assemble(
+            account.clone(),
+            profile.profile.clone(),
+            lots.stored.clone(),
+            head.head.clone(),
+        )
+    };
+    assert!(assemble(&after, &after, &after).is_ok());
+    assert!(assemble(&before, &before, &before).is_ok());
+    for (what, profile, lots, head) in [
+        ("the profile of before", &before, &after, &after),
+        ("the lots of before", &after, &before, &after),
+        ("the entry of before", &after, &after, &before),
+        ("only the entry of after", &before, &before, &after),
+    ] {
+        assert!(assemble(profile, lots, head).is_err(), "{what}");
+    }
+}
