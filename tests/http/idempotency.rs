@@ -26,6 +26,7 @@ async fn fifty_at_once_are_one() {
         assert_eq!(ana.journal(now).await.len(), entries + 1);
         assert_eq!(ana.available(now).await, balance);
     }
+    ana.audit().await;
 }
 
 #[tokio::test]
@@ -147,6 +148,7 @@ async fn the_answer_outlives_its_lots_and_the_balance() {
     suspend.at("2052-01-16").await.is(200);
     replay_both("2052-01-17").await;
     replay_both("2054-01-17").await;
+    ana.audit().await;
 }
 
 #[tokio::test]

@@ -152,6 +152,7 @@ async fn once_per_account() {
     assert_eq!(statuses, [&[201][..], &[409; 9]].concat());
     assert_eq!(stack.redeemed(&code).await, 2);
     assert_eq!(bea.available("2052-03-06").await, 15);
+    ana.audit().await;
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ async fn fifteen_cents_each() {
     let few = ana.buy(9).at("2052-01-12").await;
     few.refused(422, "below_minimum").has("field", "quantity");
     assert_eq!(ana.items().await, before);
+    ana.audit().await;
 }
 
 #[tokio::test]
@@ -188,6 +189,7 @@ async fn a_chargeback_takes_what_is_left_and_the_rest_is_owed() {
             "spend application -10 -> 0"
         ]
     );
+    ana.audit().await;
 }
 
 #[tokio::test]
@@ -209,6 +211,7 @@ async fn other_connects_cover_a_chargeback_at_once_oldest_first() {
         ana.lots("2052-01-15").await,
         ["20/50 promo until 2053-01-14"]
     );
+    ana.audit().await;
 }
 
 #[tokio::test]
@@ -236,4 +239,5 @@ async fn a_purchase_is_charged_back_once() {
     let unknown = format!("pu_{}", "a".repeat(26));
     let answer = ana.charge_back(&unknown).at("2052-01-13").await;
     answer.refused(404, "purchase_not_found");
+    ana.audit().await;
 }

@@ -38,6 +38,7 @@ async fn parts_come_back_in_reverse_order_and_never_more_than_was_spent() {
         ana.lots("2055-02-14").await,
         ["3/3 promo until 2056-01-10", "10/10 promo until 2056-02-10"]
     );
+    ana.audit().await;
 }
 
 #[tokio::test]
@@ -74,6 +75,7 @@ async fn without_an_amount_all_that_is_left_comes_back() {
         reasons,
         ["return goodwill 5 -> 10", "return correction 40 -> 50"]
     );
+    ana.audit().await;
 }
 
 #[tokio::test]
@@ -100,6 +102,7 @@ async fn what_has_expired_comes_back_as_a_grace_lot_of_thirty_days() {
     let spent = ana.spend(4).at("2056-04-19").await.is(201);
     assert_eq!(spent["lots"][0]["amount"], 3);
     assert_eq!(spent["lots"][1], json!({ "lot_id": live, "amount": 1 }));
+    ana.audit().await;
 }
 
 #[tokio::test]

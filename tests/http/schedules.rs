@@ -79,6 +79,7 @@ async fn each_cycle_is_granted_once_however_often_and_late_the_schedule_runs() {
             "10/10 monthly_free until 2043-04-11"
         ]
     );
+    ana.audit().await;
 }
 
 #[tokio::test]
@@ -140,6 +141,7 @@ async fn a_cycle_that_starts_in_a_suspension_is_skipped_for_good() {
     let booked = grants(&ana, "2042-04-13").await;
     assert_eq!(booked, ["2042-01-11", "2042-02-11", "2042-04-11"]);
     assert_eq!(ana.available("2042-04-13").await, 70);
+    ana.audit().await;
 }
 
 #[tokio::test]
@@ -180,6 +182,7 @@ async fn a_sweep_six_hours_late_writes_one_entry_and_nobody_spends_before_it() {
         ["2042-03-16T06:00:00.000Z for 2042-03-16T00:00:00.000Z: -10 -> 0"]
     );
     assert!(ana.keys("LOT#").await.is_empty());
+    ana.audit().await;
 }
 
 #[tokio::test]
@@ -203,6 +206,7 @@ async fn two_expiry_runs_at_once_book_once() {
         ]
     );
     assert_eq!(ana.available("2042-05-17T00:20:00Z").await, 30);
+    ana.audit().await;
 }
 
 #[tokio::test]

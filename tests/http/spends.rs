@@ -31,6 +31,7 @@ async fn eight_are_three_of_the_older_lot_and_five_of_the_younger() {
         ana.lots("2055-02-12").await,
         ["3/3 promo until 2056-01-10", "10/10 promo until 2056-02-10"]
     );
+    ana.audit().await;
 }
 
 #[tokio::test]
@@ -55,6 +56,7 @@ async fn five_lots_are_taken_in_the_order_they_came() {
         spent.has("lots", taken);
     }
     assert_eq!(ana.available("2055-01-07").await, 0);
+    ana.audit().await;
 }
 
 #[tokio::test]
@@ -101,6 +103,7 @@ async fn ten_spends_of_two_at_once_on_a_balance_of_ten_are_five() {
     assert_eq!(ana.available("2052-01-12").await, 0);
     let spends = ana.journal("2052-01-12").await;
     assert_eq!(spends.iter().filter(|e| e["type"] == "spend").count(), 5);
+    ana.audit().await;
 }
 
 #[tokio::test]

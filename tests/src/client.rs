@@ -1,5 +1,6 @@
 //! One request and its answer.
 
+use std::fmt::Display;
 use std::future::{Future, IntoFuture};
 use std::ops::Index;
 use std::pin::Pin;
@@ -19,6 +20,7 @@ pub struct Request<'a> {
     path: String,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
+    about: String,
 }
 
 impl<'a> Request<'a> {
@@ -29,6 +31,7 @@ impl<'a> Request<'a> {
             path,
             headers: HeaderMap::new(),
             body: None,
+            about: String::new(),
         }
     }
 
@@ -71,8 +74,14 @@ impl<'a> Request<'a> {
         self.header("content-type", "application/json")
     }
 
+    /// Says in words what this request is, for when its answer is not what it should be.
+    pub fn about(mut self, words: impl Display) -> Self {
+        self.about = format!("{words}: {}", self.about);
+        self
+    }
+
     async fn send(self) -> Answer {
-        let what = format!("{} {}", self.method, self.path);
+        let what = format!("{}{} {}", self.about, self.method, self.path);
         let mut request = self
             .stack
             .web

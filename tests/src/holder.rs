@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::client::Request;
-use crate::stack::{Stack, fresh, fresh_code};
+use crate::stack::{Stack, fresh};
 
 /// More pages than any test's listing has.
 const MAX_PAGES: usize = 200;
@@ -110,12 +110,7 @@ impl<'a> Holder<'a> {
 
     /// Gives the account a lot of so many Connects, issued at that time; its id.
     pub async fn given(&self, quantity: i64, at: &str) -> String {
-        let code = fresh_code();
-        let terms = json!({
-            "kind": "grant", "quantity": quantity,
-            "valid_from": "2020-01-01T00:00:00Z", "valid_until": "2100-01-01T00:00:00Z",
-        });
-        self.stack.put_promo(&code, terms).at(at).await.is(201);
+        let code = self.stack.grant_code(quantity, at).await;
         self.redeem(&code).at(at).await.is(201).text("lot_id")
     }
 

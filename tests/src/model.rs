@@ -53,12 +53,14 @@ fn named(slices: &[Slice]) -> Tally {
 /// # Errors
 /// Says which entry does not do what the queue does.
 pub fn replay(journal: &[Entry]) -> Result<Model, String> {
-    journal.iter().try_fold(Model::default(), |mut model, entry| {
-        model
-            .follow(entry)
-            .map_err(|why| format!("{why}: {entry:?}"))?;
-        Ok(model)
-    })
+    journal
+        .iter()
+        .try_fold(Model::default(), |mut model, entry| {
+            model
+                .follow(entry)
+                .map_err(|why| format!("{why}: {entry:?}"))?;
+            Ok(model)
+        })
 }
 
 impl Model {
@@ -74,7 +76,10 @@ impl Model {
 
     /// How many of them can be used at `now`.
     pub fn usable(&self, now: Time) -> u64 {
-        self.tokens.iter().filter(|birth| birth.active_at(now)).count() as u64
+        self.tokens
+            .iter()
+            .filter(|birth| birth.active_at(now))
+            .count() as u64
     }
 
     /// The number of the last entry.
@@ -85,12 +90,18 @@ impl Model {
     fn follow(&mut self, entry: &Entry) -> Result<(), String> {
         let same = |what: &str, is: bool| is.then_some(()).ok_or(what.to_owned());
         same("a gap before this entry", entry.seq == self.seq.next())?;
-        same("not chained to the entry before", entry.prev_hash == self.hash)?;
+        same(
+            "not chained to the entry before",
+            entry.prev_hash == self.hash,
+        )?;
         same("time went back", self.at.is_none_or(|at| at <= entry.at))?;
 
         let amount = entry.amount.unsigned_abs();
         let moved = self.apply(entry)?;
-        same("not the lots that the queue says", moved == named(&entry.slices))?;
+        same(
+            "not the lots that the queue says",
+            moved == named(&entry.slices),
+        )?;
         let counted: u64 = moved.values().sum();
         same("the lots don't add up to the amount", counted == amount)?;
         same(
@@ -130,7 +141,10 @@ impl Model {
             }
             EntryType::Expire => {
                 let lapsed = self.remove(entry.slices.first())?;
-                match lapsed.iter().all(|birth| birth.expires_at() == entry.effective_at) {
+                match lapsed
+                    .iter()
+                    .all(|birth| birth.expires_at() == entry.effective_at)
+                {
                     true => Ok(tally(&lapsed)),
                     false => Err("lapsed at another time".to_owned()),
                 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::Request;
 use crate::holder::Holder;
@@ -133,6 +133,17 @@ impl Stack {
     pub fn put_promo(&self, code: &str, terms: Value) -> Request<'_> {
         self.admin(Method::PUT, format!("/v1/promos/{code}"))
             .json(terms)
+    }
+
+    /// A new code that grants so many Connects to anyone, at any time.
+    pub async fn grant_code(&self, quantity: i64, at: &str) -> String {
+        let code = fresh_code();
+        let terms = json!({
+            "kind": "grant", "quantity": quantity,
+            "valid_from": "2020-01-01T00:00:00Z", "valid_until": "2100-01-01T00:00:00Z",
+        });
+        self.put_promo(&code, terms).at(at).await.is(201);
+        code
     }
 
     /// How often a code has been redeemed.

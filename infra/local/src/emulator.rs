@@ -225,7 +225,7 @@ pub async fn ensure_table(endpoint: &str, name: &str, table: &Table) -> Result<(
         {
             false
         }
-        Err(e) => return Err(e).map_err(DisplayErrorContext).doing(endpoint),
+        Err(e) => return Err(DisplayErrorContext(e)).doing(endpoint),
     };
     if !exists {
         create(&client, name, table).await?;

@@ -56,7 +56,7 @@ pub struct Stack {
     tasks: JoinSet<()>,
     deaths: mpsc::UnboundedReceiver<Death>,
     _spawner: Spawner,
-    _claim: Claim,
+    claim: Claim,
 }
 
 /// A place in which no other stack runs, with a port that nobody listens on.
@@ -138,14 +138,14 @@ impl Site {
             tasks,
             deaths,
             _spawner: spawner,
-            _claim: claim,
+            claim,
         };
         stack.until_ready(&http, template).await?;
         if options.schedules {
             let Stack { state, tasks, .. } = &mut stack;
             schedule::keep_firing(&http, &state.runtime_url, &template.schedules, tasks);
         }
-        stack._claim.publish(&stack.state)?;
+        stack.claim.publish(&stack.state)?;
         Ok(stack)
     }
 }
@@ -156,7 +156,7 @@ impl Stack {
     async fn until_ready(&mut self, http: &reqwest::Client, template: &Template) -> Result<()> {
         let url = self.state.url.clone();
         let answers = async {
-            for (function, _) in &template.schedules {
+            for function in template.schedules.keys() {
                 schedule::fire(http, &url, function, environment::now()).await?;
             }
             for function in &template.functions {

@@ -74,7 +74,8 @@ pub async fn zig(tools: &Path) -> Result<Option<PathBuf>> {
     let folder = tools.join("zig");
     if !folder.join("ziglang/zig").exists() {
         eprintln!("installing {ZIG} into {}", folder.display());
-        pip(&folder, &[ZIG]).await?;
+        let needed = "builds for deployment need zig: put it on PATH, or give python3 its pip";
+        pip(&folder, &[ZIG]).await.doing(needed)?;
     }
     Ok(Some(folder))
 }

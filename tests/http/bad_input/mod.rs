@@ -1,0 +1,193 @@
+//! Whatever is wrong with a request, it is refused with the documented problem, in the
+//! documented order of precedence, and the account is byte for byte what it was.
+
+mod access;
+mod bodies;
+mod keys;
+mod precedence;
+mod questions;
+mod values;
+
+use connects_tests::client::Request;
+use connects_tests::holder::Holder;
+use connects_tests::stack::{Stack, fresh, fresh_code};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const NOW: &str = "2052-02-01";
+const SERVICE: &str = "connects:service";
+const ADMIN: &str = "connects:admin";
+const USER: &str = "connects";
+const ANYONE: &[&str] = &[SERVICE, ADMIN, USER];
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// A route: who may use it, and a request to it that would be accepted.
+struct Route {
+    name: &'static str,
+    scopes: &'static [&'static str],
+    method: Method,
+    /// With `{}` for the account.
+    path: String,
+    body: Option<Value>,
+    key: bool,
+}
+
+impl Route {
+    fn new(
+        name: &'static str,
+        scopes: &'static [&'static str],
+        (method, path): (Method, impl Into<String>),
+    ) -> Self {
+        let (path, body, key) = (path.into(), None, false);
+        Self {
+            name,
+            scopes,
+            method,
+            path,
+            body,
+            key,
+        }
+    }
+
+    fn body(self, body: Value) -> Self {
+        Self {
+            body: Some(body),
+            ..self
+        }
+    }
+
+    fn needs_a_key(self) -> Self {
+        Self { key: true, ..self }
+    }
+
+    fn of_an_account(&self) -> bool {
+        self.path.contains("{}")
+    }
+
+    /// Opening is the one request that an unknown account is meant for.
+    fn opens(&self) -> bool {
+        self.name == "open"
+    }
+
+    /// The acceptable request for that account, without a token.
+    fn request<'a>(&self, stack: &'a Stack, account: &str) -> Request<'a> {
+        let path = self.path.replace("{}", account);
+        let request = stack
+            .request(self.method.clone(), path)
+            .at(NOW)
+            .about(self.name);
+        let request = match &self.body {
+            Some(body) => request.json(body.clone()),
+            None => request,
+        };
+        if self.key {
+            request.key(fresh("key"))
+        } else {
+            request
+        }
+    }
+
+    /// The same, from the first who may.
+    fn good<'a>(&self, stack: &'a Stack, account: &str) -> Request<'a> {
+        let token = stack.minter.token(self.scopes[0], &[account]);
+        self.request(stack, account).token(token)
+    }
+}
+
+/// An account with something in every corner, and the routes to it.
+struct World<'a> {
+    stack: &'a Stack,
+    ana: Holder<'a>,
+    routes: Vec<Route>,
+}
+
+async fn world(stack: &Stack) -> World<'_> {
+    let ana = stack.freelancer("2052-01-15").await;
+    let spend_id = ana.spend(9).at("2052-01-16").await.is(201).text("spend_id");
+    let bought = ana.buy(10).at("2052-01-17").await.is(201);
+    let purchase = bought.text("purchase_id");
+    let code = fresh_code();
+    let terms = json!({
+        "kind": "grant", "quantity": 5,
+        "valid_from": "2020-01-01T00:00:00Z", "valid_until": "2100-01-01T00:00:00Z",
+    });
+    stack.put_promo(&code, terms.clone()).at(NOW).await.is(201);
+    use Method as M;
+    let account = "/v1/accounts/{}";
+    let under = |rest: &str| format!("{account}{rest}");
+    let routes = vec![
+        Route::new("open", &[SERVICE], (M::PUT, account))
+            .body(json!({ "kind": "freelancer", "person_id": ana.person })),
+        Route::new("amend", &[SERVICE], (M::PATCH, account)).body(json!({ "status": "active" })),
+        Route::new("account", ANYONE, (M::GET, account)),
+        Route::new("lots", ANYONE, (M::GET, under("/lots"))),
+        Route::new("history", ANYONE, (M::GET, under("/history?days=7"))),
+        Route::new("catalog", ANYONE, (M::GET, "/v1/catalog?kind=agency")),
+        Route::new("purchase", &[USER], (M::POST, under("/purchases")))
+            .body(json!({ "quantity": 10 }))
+            .needs_a_key(),
+        Route::new(
+            "find purchase",
+            ANYONE,
+            (M::GET, under(&format!("/purchases/{purchase}"))),
+        ),
+        Route::new(
+            "chargeback",
+            &[ADMIN],
+            (M::POST, under(&format!("/purchases/{purchase}/chargeback"))),
+        )
+        .body(json!({})),
+        Route::new("spend", &[SERVICE], (M::POST, under("/spends")))
+            .body(json!({ "amount": 5, "reason": "application", "reference": "job:J-1" }))
+            .needs_a_key(),
+        Route::new("refund", &[ADMIN, SERVICE], (M::POST, under("/refunds")))
+            .body(json!({ "spend_id": spend_id, "amount": 1, "reason": "goodwill" }))
+            .needs_a_key(),
+        Route::new("redeem", &[SERVICE, USER], (M::POST, under("/redemptions")))
+            .body(json!({ "code": code })),
+        Route::new(
+            "put promo",
+            &[ADMIN],
+            (M::PUT, format!("/v1/promos/{code}")),
+        )
+        .body(terms),
+        Route::new("promo", &[ADMIN], (M::GET, format!("/v1/promos/{code}"))),
+    ];
+    World { stack, ana, routes }
+}
+
+impl<'a> World<'a> {
+    fn route(&self, name: &str) -> &Route {
+        self.routes.iter().find(|route| route.name == name).unwrap()
+    }
+
+    fn good(&self, route: &Route) -> Request<'a> {
+        route.good(self.stack, &self.ana.id)
+    }
+
+    fn with_body(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().filter(|route| route.body.is_some())
+    }
+
+    fn of_accounts(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().filter(|route| route.of_an_account())
+    }
+}
+
+#[tokio::test]
+async fn the_requests_that_the_others_are_made_from_are_good() {
+    let stack = Stack::local();
+    let world = world(&stack).await;
+    for route in &world.routes {
+        let answer = world.good(route).await;
+        assert!(
+            answer.status < 300,
+            "{}: {} {}",
+            route.name,
+            answer.status,
+            answer.text
+        );
+        let request_id = answer.header("connects-request-id").unwrap_or_default();
+        assert!(!request_id.is_empty(), "{}", route.name);
+    }
+}

@@ -1,0 +1,60 @@
+//! Query parameters and ids in paths.
+
+use connects_tests::stack::Stack;
+use reqwest::Method;
+
+use super::{NOW, world};
+
+#[tokio::test]
+async fn bad_questions() {
+    let stack = Stack::local();
+    let world = world(&stack).await;
+    let ana = &world.ana;
+    for (path, status, code) in [
+        ("/history?days=8", 422, "invalid_field"),
+        ("/history?days=0", 422, "invalid_field"),
+        ("/history?days=-7", 422, "invalid_field"),
+        (
+            "/history?from=2052-02-30&to=2052-03-01",
+            422,
+            "invalid_field",
+        ),
+        (
+            "/history?from=2052-02-03&to=2052-02-02",
+            422,
+            "invalid_field",
+        ),
+        ("/history?reference=nocolon", 422, "invalid_field"),
+        ("/history?days=7&days=30", 422, "invalid_field"),
+        ("/history?days=7&day=7", 422, "unknown_field"),
+        ("/history?days=7&limit=0", 422, "below_minimum"),
+        ("/history?days=7&limit=101", 422, "above_maximum"),
+        ("/lots?limit=0", 422, "below_minimum"),
+        ("/lots?limit=-1", 422, "below_minimum"),
+        ("/lots?limit=101", 422, "above_maximum"),
+        ("/lots?order=newest", 422, "unknown_field"),
+        ("/lots?cursor=garbage", 400, "invalid_cursor"),
+    ] {
+        ana.get(path).at(NOW).await.refused(status, code);
+    }
+    for (path, code) in [
+        ("/v1/catalog?kind=robot", "invalid_field"),
+        ("/v1/catalog?kind=", "invalid_field"),
+        ("/v1/catalog?kind=agency&sort=price", "unknown_field"),
+    ] {
+        let answer = stack.service(Method::GET, path).await;
+        answer.refused(422, code);
+    }
+    for path in ["/v1/promos/a", "/v1/promos/under_score"] {
+        let answer = stack.admin(Method::GET, path).await;
+        answer.refused(404, "promo_unknown");
+    }
+    for id in [
+        "pu_1",
+        "sp_aaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "pu_aaaaaaaaaaaaaaaaaaaaaaaaaa",
+    ] {
+        let answer = ana.get(&format!("/purchases/{id}")).at(NOW).await;
+        answer.refused(404, "purchase_not_found");
+    }
+}

@@ -1,0 +1,254 @@
+//! Members of the wrong type, out of range, or not of the required form.
+
+use connects_tests::stack::Stack;
+use serde_json::{Value, json};
+
+use super::world;
+
+/// A member's value, what it is answered with, and the member at fault.
+type Case = (&'static str, Value, u16, &'static str);
+
+/// Values that no whole number from 1 to a million is.
+fn bad_amounts(field: &'static str, minimum: i64) -> Vec<Case> {
+    let not_a_whole_number = [
+        "10.5",
+        "10.0",
+        "1e1",
+        "-0.0",
+        "9223372036854775808",
+        "1e300",
+    ]
+    .map(|text| {
+        (
+            field,
+            serde_json::from_str(text).unwrap(),
+            400,
+            "malformed_request",
+        )
+    });
+    let mut cases = Vec::from(not_a_whole_number);
+    for value in [
+        json!("10"),
+        json!(true),
+        json!([10]),
+        json!({ "n": 10 }),
+        json!(""),
+    ] {
+        cases.push((field, value, 400, "malformed_request"));
+    }
+    for value in [0, -1, minimum - 1, i64::MIN] {
+        cases.push((field, json!(value), 422, "below_minimum"));
+    }
+    for value in [1_000_001, i64::MAX] {
+        cases.push((field, json!(value), 422, "above_maximum"));
+    }
+    cases
+}
+
+/// What is not a text of the required form.
+fn bad_texts(field: &'static str, bad: &[&str]) -> Vec<Case> {
+    let mut cases: Vec<Case> = [json!(5), json!(true), json!([]), json!({})]
+        .map(|value| (field, value, 400, "malformed_request"))
+        .into();
+    cases.extend(
+        bad.iter()
+            .map(|text| (field, json!(text), 422, "invalid_field")),
+    );
+    cases.push((field, Value::Null, 422, "invalid_field"));
+    cases
+}
+
+fn cases() -> Vec<(&'static str, Vec<Case>)> {
+    let long = "x".repeat(65);
+    let ids = [
+        "",
+        "has space",
+        "slash/ed",
+        "ünicode",
+        "tab\t",
+        "nul\0",
+        long.as_str(),
+    ];
+    let instants = ["yesterday", "2052-01-01", "2052-13-01T00:00:00Z", ""];
+    let null = |field| (field, Value::Null, 422, "invalid_field");
+    let reason = "r".repeat(41);
+    let reasons = [
+        "",
+        "Proposal",
+        "with space",
+        "proposal",
+        "boost",
+        "badge",
+        "9",
+        reason.as_str(),
+    ];
+    let references = ["", "nocolon", ":", "job:", ":J", "job:has space", "Job:J"];
+    vec![
+        ("spend", bad_amounts("amount", 1)),
+        ("spend", vec![null("amount")]),
+        ("spend", bad_texts("reason", &reasons)),
+        ("spend", bad_texts("reference", &references)),
+        ("purchase", bad_amounts("quantity", 10)),
+        ("purchase", vec![null("quantity")]),
+        (
+            "purchase",
+            bad_texts("promo_code", &["", "A", "under_score", long.as_str()]),
+        ),
+        (
+            "purchase",
+            bad_texts("payment_method", &["", "cash", "SANDBOX_APPROVE"]),
+        ),
+        ("refund", bad_amounts("amount", 1)),
+        (
+            "refund",
+            bad_texts("reason", &["", "because", "Goodwill", "fraud"]),
+        ),
+        ("refund", bad_texts("spend_id", &[])),
+        (
+            "redeem",
+            bad_texts("code", &["", "A", "under_score", long.as_str()]),
+        ),
+        ("open", bad_texts("kind", &["", "robot", "Freelancer"])),
+        ("open", bad_texts("person_id", &ids)),
+        (
+            "open",
+            bad_texts("email", &["", "nobody", "two words@example.org"]),
+        ),
+        (
+            "open",
+            bad_texts(
+                "opened_on",
+                &["", "2052-02-30", "2052-1-1", "today", "2052-02-02"],
+            ),
+        ),
+        ("amend", bad_texts("status", &["", "closed", "Active"])),
+        ("amend", bad_texts("email", &["", "nobody", "a@b@c"])),
+        (
+            "put promo",
+            bad_texts("kind", &["", "gift", "bonus", "discount"]),
+        ),
+        ("put promo", bad_amounts("quantity", 1)),
+        ("put promo", bad_texts("valid_from", &instants)),
+        ("put promo", bad_texts("valid_until", &instants)),
+        (
+            "put promo",
+            bad_texts(
+                "valid_until",
+                &["2019-12-31T00:00:00Z", "2020-01-01T00:00:00Z"],
+            ),
+        ),
+        (
+            "put promo",
+            vec![
+                ("max_redemptions", json!(0), 422, "below_minimum"),
+                ("max_redemptions", json!(-1), 422, "below_minimum"),
+                ("max_redemptions", json!("10"), 400, "malformed_request"),
+                ("max_redemptions", json!(1.5), 400, "malformed_request"),
+                ("lot_valid_days", json!(0), 422, "below_minimum"),
+                ("lot_valid_days", json!(-14), 422, "below_minimum"),
+                ("lot_valid_days", json!("14"), 400, "malformed_request"),
+                ("kinds", json!("agency"), 400, "malformed_request"),
+                ("kinds", json!([5]), 400, "malformed_request"),
+                ("kinds", json!(["robot"]), 422, "invalid_field"),
+                ("plans", json!({}), 400, "malformed_request"),
+                ("plans", json!(["gold"]), 422, "invalid_field"),
+            ],
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn values_of_the_wrong_type_and_values_out_of_range() {
+    let stack = Stack::local();
+    let world = world(&stack).await;
+    let before = world.ana.items().await;
+    for (name, cases) in cases() {
+        let route = world.route(name);
+        for (field, value, status, code) in cases {
+            let mut body = route.body.clone().unwrap();
+            body[field] = value.clone();
+            let request = world.good(route).json(body);
+            let request = request.about(format!("{field} {value}"));
+            let answer = request.await.refused(status, code);
+            if status == 422 {
+                answer.has("field", field);
+            }
+        }
+    }
+    for (name, field) in [
+        ("spend", "amount"),
+        ("spend", "reason"),
+        ("purchase", "quantity"),
+        ("refund", "reason"),
+        ("redeem", "code"),
+        ("open", "kind"),
+        ("open", "person_id"),
+        ("put promo", "kind"),
+        ("put promo", "quantity"),
+        ("put promo", "valid_from"),
+        ("put promo", "valid_until"),
+    ] {
+        let route = world.route(name);
+        let mut body = route.body.clone().unwrap();
+        body.as_object_mut().unwrap().remove(field);
+        let answer = world.good(route).json(body).await;
+        answer.refused(422, "invalid_field").has("field", field);
+    }
+    assert_eq!(world.ana.items().await, before);
+}
+
+#[tokio::test]
+async fn a_whole_number_is_written_as_one() {
+    let stack = Stack::local();
+    let world = world(&stack).await;
+    let before = world.ana.items().await;
+    for number in [
+        "10.0",
+        "10.5",
+        "1e1",
+        "1E+1",
+        "0.1e2",
+        "1e400",
+        "9223372036854775808",
+        "-9223372036854775809",
+        "123456789012345678901234567890",
+        "+5",
+        "05",
+        "0x5",
+        "5_0",
+        "\"5\"",
+        "Infinity",
+        "",
+    ] {
+        for (name, field) in [
+            ("spend", "amount"),
+            ("purchase", "quantity"),
+            ("refund", "amount"),
+        ] {
+            let route = world.route(name);
+            let mut body = route.body.clone().unwrap();
+            body[field] = json!("the number");
+            let body = body.to_string().replace("\"the number\"", number);
+            let answer = world.good(route).raw(body).about(number).await;
+            answer.refused(400, "malformed_request");
+        }
+    }
+    assert_eq!(world.ana.items().await, before);
+}
+
+#[tokio::test]
+async fn a_refund_is_of_a_spend_or_of_a_job() {
+    let stack = Stack::local();
+    let world = world(&stack).await;
+    let before = world.ana.items().await;
+    let spend = world.route("refund").body.clone().unwrap()["spend_id"].clone();
+    for body in [
+        json!({ "reason": "goodwill" }),
+        json!({ "reason": "goodwill", "spend_id": spend, "job_id": "J-1" }),
+        json!({ "reason": "goodwill", "job_id": "not an id" }),
+    ] {
+        let answer = world.good(world.route("refund")).json(body).await;
+        answer.refused(422, "invalid_field");
+    }
+    assert_eq!(world.ana.items().await, before);
+}
