@@ -34,13 +34,25 @@ async fn spend(table: &Table, account: &AccountId, amount: u64, now: &str) -> Re
         reason: Reason::of("test"),
         reference: None,
     };
-    let spent = table.ledger.spend(&at(now), account, &key(), &command).await;
+    let spent = table
+        .ledger
+        .spend(&at(now), account, &key(), &command)
+        .await;
     spent.map(|_| ())
 }
 
 /// What the chargeback leaves: available and debt.
-async fn charge_back(table: &Table, account: &AccountId, id: &OperationId, now: &str) -> (u64, u64) {
-    let done = table.ledger.chargeback(&at(now), account, id, None).await.unwrap();
+async fn charge_back(
+    table: &Table,
+    account: &AccountId,
+    id: &OperationId,
+    now: &str,
+) -> (u64, u64) {
+    let done = table
+        .ledger
+        .chargeback(&at(now), account, id, None)
+        .await
+        .unwrap();
     let balance = done.into_inner().balance;
     table.audit(account).await;
     (balance.available.get(), balance.debt.get())
@@ -93,7 +105,11 @@ async fn what_lapsed_of_the_lot_is_not_owed() {
             let later = at(later);
             table.ledger.sweep_expiry(&later, later.now).await.unwrap();
         }
-        assert_eq!(charge_back(&table, &account, &id, later).await, (0, 30), "swept: {swept}");
+        assert_eq!(
+            charge_back(&table, &account, &id, later).await,
+            (0, 30),
+            "swept: {swept}"
+        );
     }
 }
 
@@ -104,10 +120,22 @@ async fn once_only() {
     let id = buy(&table, &account, 100, NOW).await;
     let now = at(NOW);
     let one = key();
-    let racing = futures::future::join_all((0..6).map(|_| table.ledger.chargeback(&now, &account, &id, Some(&one)))).await;
-    let answers: Vec<_> = racing.into_iter().map(|answer| answer.unwrap().into_inner()).collect();
+    let racing = futures::future::join_all(
+        (0..6).map(|_| table.ledger.chargeback(&now, &account, &id, Some(&one))),
+    )
+    .await;
+    let answers: Vec<_> = racing
+        .into_iter()
+        .map(|answer| answer.unwrap().into_inner())
+        .collect();
     assert!(answers.iter().all(|answer| *answer == answers[0]));
-    let other = table.ledger.chargeback(&now, &account, &id, Some(&key())).await;
-    assert!(matches!(other, Err(Error::Refused(Refusal::AlreadyChargedBack { .. }))));
+    let other = table
+        .ledger
+        .chargeback(&now, &account, &id, Some(&key()))
+        .await;
+    assert!(matches!(
+        other,
+        Err(Error::Refused(Refusal::AlreadyChargedBack { .. }))
+    ));
     assert_eq!(table.audit(&account).await.balance(), 0);
 }

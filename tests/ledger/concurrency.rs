@@ -24,14 +24,25 @@ fn spend(amount: u64) -> SpendCommand {
 async fn ten_spends_of_two_from_ten() {
     let table = Table::new().await;
     let account = table.open(NOW).await;
-    table.ledger.spend(&at(NOW), &account, &key(), &spend(40)).await.unwrap();
+    table
+        .ledger
+        .spend(&at(NOW), &account, &key(), &spend(40))
+        .await
+        .unwrap();
     let (now, command) = (at(NOW), spend(2));
     let keys: Vec<_> = (0..10).map(|_| key()).collect();
-    let answers = join_all(keys.iter().map(|one| table.ledger.spend(&now, &account, one, &command))).await;
+    let answers = join_all(
+        keys.iter()
+            .map(|one| table.ledger.spend(&now, &account, one, &command)),
+    )
+    .await;
     let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!(done.len(), 5);
     for answer in refused {
-        let Err(Error::Refused(Refusal::InsufficientConnects { available, required })) = answer
+        let Err(Error::Refused(Refusal::InsufficientConnects {
+            available,
+            required,
+        })) = answer
         else {
             panic!("{answer:?}");
         };
@@ -46,7 +57,11 @@ async fn client(table: &Table, account: &AccountId, number: u64) -> i64 {
     let mut moved = 0;
     for round in 0..3 {
         let amount = 1 + (number + round) % 3;
-        let Ok(spent) = table.ledger.spend(&now, account, &key(), &spend(amount)).await else {
+        let Ok(spent) = table
+            .ledger
+            .spend(&now, account, &key(), &spend(amount))
+            .await
+        else {
             continue;
         };
         moved -= amount as i64;
@@ -56,7 +71,11 @@ async fn client(table: &Table, account: &AccountId, number: u64) -> i64 {
                 amount: Some(Connects::new(1)),
                 reason: RefundReason::Goodwill,
             };
-            table.ledger.refund(&now, account, &key(), &refund).await.unwrap();
+            table
+                .ledger
+                .refund(&now, account, &key(), &refund)
+                .await
+                .unwrap();
             moved += 1;
         }
     }
@@ -104,7 +123,11 @@ async fn one_signup_bonus_for_a_person() {
     };
     let ids: Vec<AccountId> = (0..4).map(|_| account_id()).collect();
     let now = at(NOW);
-    join_all(ids.iter().map(|id| table.ledger.open(&now, id, open.clone()))).await;
+    join_all(
+        ids.iter()
+            .map(|id| table.ledger.open(&now, id, open.clone())),
+    )
+    .await;
     let mut balances = vec![];
     for id in &ids {
         balances.push(table.audit(id).await.balance());

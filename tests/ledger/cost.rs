@@ -101,7 +101,10 @@ impl Bench {
             amount: None,
             reason: RefundReason::Goodwill,
         };
-        self.ledger.refund(&at(NOW), account, &key(), &command).await.unwrap();
+        self.ledger
+            .refund(&at(NOW), account, &key(), &command)
+            .await
+            .unwrap();
     }
 }
 
@@ -158,7 +161,10 @@ async fn every_operation_keeps_to_its_budget() {
         reason: Reason::of("test"),
         reference: None,
     };
-    ledger.spend(&now, &account, &key(), &refused).await.unwrap_err();
+    ledger
+        .spend(&now, &account, &key(), &refused)
+        .await
+        .unwrap_err();
     bench.costs("refused spend", (0, 0, 2, 2));
 
     let code = PromoCode::try_new(&unique()[..30]).unwrap();
@@ -184,7 +190,10 @@ async fn every_operation_keeps_to_its_budget() {
         promo_code: None,
         payment_method: None,
     };
-    let bought = ledger.purchase(&now, &Approves, &account, &key(), &command).await.unwrap();
+    let bought = ledger
+        .purchase(&now, &Approves, &account, &key(), &command)
+        .await
+        .unwrap();
     bench.costs("purchase", (4, 10, 1, 3));
     let id = bought.into_inner().purchase_id;
     ledger.chargeback(&now, &account, &id, None).await.unwrap();
@@ -194,9 +203,15 @@ async fn every_operation_keeps_to_its_budget() {
         status: Some(status),
         email: None,
     };
-    ledger.amend(&now, &account, amend(Status::Suspended)).await.unwrap();
+    ledger
+        .amend(&now, &account, amend(Status::Suspended))
+        .await
+        .unwrap();
     bench.costs("suspension", (2, 4, 0, 2));
-    ledger.amend(&now, &account, amend(Status::Active)).await.unwrap();
+    ledger
+        .amend(&now, &account, amend(Status::Active))
+        .await
+        .unwrap();
     bench.costs("reactivation", (2, 4, 0, 2));
 
     let one_cycle_on = at("2026-02-10T00:00:00Z");
@@ -215,7 +230,12 @@ async fn every_scheduled_step_keeps_to_its_budget() {
     bench.spend(&account, &key(), 40).await;
     bench.meter.take();
     for (step, now, items, writes) in [
-        ("a basic cycle: entry, lot, profile", "2026-02-10T00:00:00Z", 3, 9),
+        (
+            "a basic cycle: entry, lot, profile",
+            "2026-02-10T00:00:00Z",
+            3,
+            9,
+        ),
         ("the same run again", "2026-02-10T00:15:00Z", 0, 0),
     ] {
         let now = at(now);
@@ -228,7 +248,10 @@ async fn every_scheduled_step_keeps_to_its_budget() {
         reason: Reason::of("test"),
         reference: None,
     };
-    ledger.spend(&spent, &account, &key(), &fifteen).await.unwrap();
+    ledger
+        .spend(&spent, &account, &key(), &fifteen)
+        .await
+        .unwrap();
     bench.meter.take();
     // What is left of the second cycle's lot ends on 2027-02-10; the cycles between are booked
     // with the first of its notices.
@@ -236,7 +259,12 @@ async fn every_scheduled_step_keeps_to_its_budget() {
     ledger.sweep_grants(&booked, booked.now).await.unwrap();
     bench.meter.take();
     for (step, now, items, writes) in [
-        ("a notice: itself, and the lot's next", "2027-01-12T00:00:00Z", 2, 4),
+        (
+            "a notice: itself, and the lot's next",
+            "2027-01-12T00:00:00Z",
+            2,
+            4,
+        ),
         ("the same run again", "2027-01-12T00:15:00Z", 0, 0),
     ] {
         let now = at(now);

@@ -44,7 +44,11 @@ async fn five_hundred_lots_of_one_are_spent_and_returned_at_once() {
     let ledger = &table.ledger;
 
     let (first, command) = (key(), spend(500));
-    let spent = ledger.spend(&at(NOW), &account, &first, &command).await.unwrap().into_inner();
+    let spent = ledger
+        .spend(&at(NOW), &account, &first, &command)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(spent.lots.len(), 500);
     assert!(spent.balance.available.is_zero());
 
@@ -52,13 +56,26 @@ async fn five_hundred_lots_of_one_are_spent_and_returned_at_once() {
     let spends = journal.iter().filter(|e| e.entry_type == EntryType::Spend);
     let spends: Vec<_> = spends.collect();
     assert_eq!(spends.len(), 1, "one entry names all the lots");
-    assert!(spends[0].pending.len() > 500 - MAX_ACTIONS, "which one transaction can't write");
-    let written = journal.iter().filter(|e| e.entry_type == EntryType::Pending).count();
-    assert!(written >= 4, "the rest was written by entries of amount 0: {written}");
+    assert!(
+        spends[0].pending.len() > 500 - MAX_ACTIONS,
+        "which one transaction can't write"
+    );
+    let written = journal
+        .iter()
+        .filter(|e| e.entry_type == EntryType::Pending)
+        .count();
+    assert!(
+        written >= 4,
+        "the rest was written by entries of amount 0: {written}"
+    );
     assert!(table.state(&account).await.stored.is_empty());
     table.audit(&account).await;
 
-    let again = ledger.spend(&at(NOW), &account, &first, &command).await.unwrap().into_inner();
+    let again = ledger
+        .spend(&at(NOW), &account, &first, &command)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(again, spent);
 
     let refund = RefundCommand {
@@ -66,7 +83,11 @@ async fn five_hundred_lots_of_one_are_spent_and_returned_at_once() {
         amount: None,
         reason: RefundReason::Correction,
     };
-    let back = ledger.refund(&at(NOW), &account, &key(), &refund).await.unwrap().into_inner();
+    let back = ledger
+        .refund(&at(NOW), &account, &key(), &refund)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(back.balance.available, Connects::new(500));
     assert_eq!(table.audit(&account).await.balance(), 500);
     assert_eq!(table.state(&account).await.stored.len(), 500);
@@ -95,7 +116,10 @@ async fn what_a_dead_worker_left_pending_is_seen_by_all_and_written_by_the_next(
 
     let refused = ledger.spend(&at(NOW), &account, &key(), &spend(11)).await;
     assert!(refused.is_err(), "a spend of what was spent already");
-    ledger.spend(&at(NOW), &account, &key(), &spend(10)).await.unwrap();
+    ledger
+        .spend(&at(NOW), &account, &key(), &spend(10))
+        .await
+        .unwrap();
     assert_eq!(table.audit(&account).await.balance(), 0);
     assert!(table.state(&account).await.stored.is_empty());
 }
@@ -109,12 +133,18 @@ async fn many_expiries_are_booked_in_several_transactions() {
     let later = at("2027-01-11T00:00:00Z");
 
     let view = ledger.account(&later, &account).await.unwrap();
-    assert!(view.balance.available.is_zero(), "before anything is booked");
+    assert!(
+        view.balance.available.is_zero(),
+        "before anything is booked"
+    );
     let report = ledger.sweep_expiry(&later, later.now).await.unwrap();
     assert_eq!((report.failed, report.unfinished), (0, false));
 
     let journal = table.journal(&account).await;
-    let expired = journal.iter().filter(|e| e.entry_type == EntryType::Expire).count();
+    let expired = journal
+        .iter()
+        .filter(|e| e.entry_type == EntryType::Expire)
+        .count();
     assert_eq!(expired, 130, "one entry each");
     assert_eq!(table.audit(&account).await.balance(), 0);
 }

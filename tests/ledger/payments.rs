@@ -54,13 +54,25 @@ async fn each_method_ends_where_its_name_says() {
         assert_eq!(bought.status, at_once, "{method}");
         let soon = at(SOON);
         let runs = (0..4).map(|_| async {
-            table.ledger.sweep_payments(&soon, &sandbox(&table), soon.now).await.unwrap()
+            table
+                .ledger
+                .sweep_payments(&soon, &sandbox(&table), soon.now)
+                .await
+                .unwrap()
         });
         join_all(runs).await;
-        let now = table.ledger.purchase_by_id(&soon, &account, &bought.purchase_id).await.unwrap();
+        let now = table
+            .ledger
+            .purchase_by_id(&soon, &account, &bought.purchase_id)
+            .await
+            .unwrap();
         assert_eq!(now.status, after_recovery, "{method}");
         assert_eq!(table.audit(&account).await.balance(), balance, "{method}");
-        assert_eq!(issued(&table, &account).await, usize::from(balance > 0), "{method}");
+        assert_eq!(
+            issued(&table, &account).await,
+            usize::from(balance > 0),
+            "{method}"
+        );
     }
 }
 
@@ -81,7 +93,12 @@ async fn recovery_goes_on_wherever_it_stopped() {
             "sandbox_approve".to_owned(),
             instant(NOW),
         );
-        table.ledger.store().begin_purchase(&account, &purchase).await.unwrap();
+        table
+            .ledger
+            .store()
+            .begin_purchase(&account, &purchase)
+            .await
+            .unwrap();
         if charged {
             let charge = Charge {
                 purchase: &purchase.id,
@@ -97,7 +114,11 @@ async fn recovery_goes_on_wherever_it_stopped() {
             .unwrap();
         assert!(matches!(again, Outcome::Replayed(view) if view.status == PurchaseStatus::Pending));
         let soon = at(SOON);
-        table.ledger.sweep_payments(&soon, &sandbox(&table), soon.now).await.unwrap();
+        table
+            .ledger
+            .sweep_payments(&soon, &sandbox(&table), soon.now)
+            .await
+            .unwrap();
         assert_eq!(table.audit(&account).await.balance(), 20);
         assert_eq!(issued(&table, &account).await, 1);
     }
@@ -115,8 +136,16 @@ async fn patience_ends_with_a_cancelled_charge() {
         let account = table.open_empty(NOW).await;
         let bought = buy(&table, &account, method).await;
         let next_day = at("2026-01-11T12:00:00Z");
-        table.ledger.sweep_payments(&next_day, &sandbox(&table), next_day.now).await.unwrap();
-        let now = table.ledger.purchase_by_id(&next_day, &account, &bought.purchase_id).await.unwrap();
+        table
+            .ledger
+            .sweep_payments(&next_day, &sandbox(&table), next_day.now)
+            .await
+            .unwrap();
+        let now = table
+            .ledger
+            .purchase_by_id(&next_day, &account, &bought.purchase_id)
+            .await
+            .unwrap();
         assert_eq!(now.status, ends, "{method}");
         table.audit(&account).await;
     }
@@ -134,7 +163,11 @@ async fn a_suspended_account_is_credited_for_what_was_paid() {
     };
     table.ledger.amend(&at(NOW), &account, amend).await.unwrap();
     let soon = at(SOON);
-    table.ledger.sweep_payments(&soon, &sandbox(&table), soon.now).await.unwrap();
+    table
+        .ledger
+        .sweep_payments(&soon, &sandbox(&table), soon.now)
+        .await
+        .unwrap();
     assert_eq!(table.audit(&account).await.balance(), 20);
 }
 
@@ -142,13 +175,22 @@ async fn a_suspended_account_is_credited_for_what_was_paid() {
 async fn one_key_at_once_is_one_purchase() {
     let table = Table::new().await;
     let account = table.open_empty(NOW).await;
-    let (one, command, now, sandbox) = (key(), command("sandbox_approve"), at(NOW), sandbox(&table));
-    let racing = (0..20).map(|_| table.ledger.purchase(&now, &sandbox, &account, &one, &command));
+    let (one, command, now, sandbox) =
+        (key(), command("sandbox_approve"), at(NOW), sandbox(&table));
+    let racing = (0..20).map(|_| {
+        table
+            .ledger
+            .purchase(&now, &sandbox, &account, &one, &command)
+    });
     for answer in join_all(racing).await {
         assert_eq!(answer.unwrap().into_inner().quantity, Connects::new(20));
     }
     let now = at(SOON);
-    table.ledger.sweep_payments(&now, &sandbox, now.now).await.unwrap();
+    table
+        .ledger
+        .sweep_payments(&now, &sandbox, now.now)
+        .await
+        .unwrap();
     assert_eq!(table.audit(&account).await.balance(), 20);
     assert_eq!(issued(&table, &account).await, 1);
 }

@@ -3,7 +3,9 @@
 use chrono::{Days, TimeDelta};
 use connects::domain::account::{Account, Kind, Open};
 use connects::domain::draft::{Draft, LotWrite, Plan};
-use connects::domain::ids::{AccountId, Fingerprint, Operation, OperationId, PersonId, Reason, Reference};
+use connects::domain::ids::{
+    AccountId, Fingerprint, Operation, OperationId, PersonId, Reason, Reference,
+};
 use connects::domain::journal::Entry;
 use connects::domain::lot::{Lot, Source};
 use connects::domain::policy::{BUILT_IN, Order, Policy};
@@ -55,7 +57,7 @@ impl Partition {
             opened_on: None,
         };
         let id = AccountId::try_new("a1").unwrap();
-        let (account, plan) = open.plan(policy, now, &id, true).unwrap();
+        let (account, plan) = open.plan(policy, now, &id, true);
         let mut partition = Self {
             account,
             journal: vec![],
@@ -81,9 +83,7 @@ impl Partition {
                 {
                     stored[place] = lot;
                 }
-                (LotWrite::Delete { was, .. }, Some(place))
-                    if stored[place].remaining() == was =>
-                {
+                (LotWrite::Delete { was, .. }, Some(place)) if stored[place].remaining() == was => {
                     stored.remove(place);
                 }
                 (write, _) => panic!("a condition on a lot does not hold: {write:?}"),
@@ -282,18 +282,34 @@ fn a_plus_cycle_brings_two_lots() {
     let mut draft = partition.settled(&policy, now);
     draft.change_profile("upgraded", None, |profile| profile.plan = AccountPlan::Plus);
     partition.commit(draft.finish(vec![]).1);
-    partition.take(&policy, instant("2025-04-30T00:00:00Z"), 0, &Step::Wait { hours: 0 });
+    partition.take(
+        &policy,
+        instant("2025-04-30T00:00:00Z"),
+        0,
+        &Step::Wait { hours: 0 },
+    );
     let granted: Vec<_> = partition
         .account
         .lots
         .iter()
         .skip(2)
-        .map(|lot| (lot.birth().issued_at, lot.birth().source, lot.remaining().get()))
+        .map(|lot| {
+            (
+                lot.birth().issued_at,
+                lot.birth().source,
+                lot.remaining().get(),
+            )
+        })
         .collect();
     let expected: Vec<_> = ["2025-02-28", "2025-03-31", "2025-04-30"]
         .iter()
         .map(|day| midnight(day.parse().unwrap()))
-        .flat_map(|day| [(day, Source::PlanIncluded, 60), (day, Source::MonthlyFree, 10)])
+        .flat_map(|day| {
+            [
+                (day, Source::PlanIncluded, 60),
+                (day, Source::MonthlyFree, 10),
+            ]
+        })
         .collect();
     assert_eq!(granted, expected);
 }

@@ -32,12 +32,20 @@ async fn one_key_fifty_times_at_once_is_one_spend() {
     let table = Table::new().await;
     let account = table.open(NOW).await;
     let (one, command, now) = (key(), spend(20), at(NOW));
-    let answers = join_all((0..50).map(|_| table.ledger.spend(&now, &account, &one, &command))).await;
+    let answers =
+        join_all((0..50).map(|_| table.ledger.spend(&now, &account, &one, &command))).await;
     let answers: Vec<Outcome<SpendAnswer>> = answers.into_iter().map(Result::unwrap).collect();
-    let applied = answers.iter().filter(|a| matches!(a, Outcome::Applied(_))).count();
+    let applied = answers
+        .iter()
+        .filter(|a| matches!(a, Outcome::Applied(_)))
+        .count();
     assert_eq!(applied, 1);
     let first = answers[0].clone().into_inner();
-    assert!(answers.into_iter().all(|answer| answer.into_inner() == first));
+    assert!(
+        answers
+            .into_iter()
+            .all(|answer| answer.into_inner() == first)
+    );
     assert_eq!(table.audit(&account).await.balance(), 30);
 }
 
@@ -46,9 +54,16 @@ async fn a_key_belongs_to_its_first_request() {
     let table = Table::new().await;
     let account = table.open(NOW).await;
     let one = key();
-    table.ledger.spend(&at(NOW), &account, &one, &spend(20)).await.unwrap();
+    table
+        .ledger
+        .spend(&at(NOW), &account, &one, &spend(20))
+        .await
+        .unwrap();
     let before = table.state(&account).await;
-    let other = table.ledger.spend(&at(NOW), &account, &one, &spend(21)).await;
+    let other = table
+        .ledger
+        .spend(&at(NOW), &account, &one, &spend(21))
+        .await;
     assert_eq!(refusal(other), Refusal::IdempotencyKeyReused);
     assert_eq!(table.state(&account).await, before);
 }
@@ -59,7 +74,10 @@ async fn a_refused_request_can_be_sent_again() {
     let table = Table::new().await;
     let account = table.open(NOW).await;
     let one = key();
-    let refused = table.ledger.spend(&at(NOW), &account, &one, &spend(55)).await;
+    let refused = table
+        .ledger
+        .spend(&at(NOW), &account, &one, &spend(55))
+        .await;
     let expected = Refusal::InsufficientConnects {
         available: Connects::new(50),
         required: Connects::new(55),
@@ -67,7 +85,11 @@ async fn a_refused_request_can_be_sent_again() {
     assert_eq!(refusal(refused), expected);
     // The next cycle's grant makes 60.
     let later = at("2026-02-10T00:00:00Z");
-    table.ledger.spend(&later, &account, &one, &spend(55)).await.unwrap();
+    table
+        .ledger
+        .spend(&later, &account, &one, &spend(55))
+        .await
+        .unwrap();
     assert_eq!(table.audit(&account).await.balance(), 5);
 }
 
@@ -78,10 +100,22 @@ async fn a_retry_after_everything_expired_gets_the_first_answer() {
     let table = Table::new().await;
     let account = table.open(NOW).await;
     let one = key();
-    let first = table.ledger.spend(&at(NOW), &account, &one, &spend(50)).await.unwrap();
+    let first = table
+        .ledger
+        .spend(&at(NOW), &account, &one, &spend(50))
+        .await
+        .unwrap();
     let years_later = at("2030-01-01T00:00:00Z");
-    table.ledger.sweep_expiry(&years_later, years_later.now).await.unwrap();
-    let again = table.ledger.spend(&years_later, &account, &one, &spend(50)).await.unwrap();
+    table
+        .ledger
+        .sweep_expiry(&years_later, years_later.now)
+        .await
+        .unwrap();
+    let again = table
+        .ledger
+        .spend(&years_later, &account, &one, &spend(50))
+        .await
+        .unwrap();
     assert_eq!(again, Outcome::Replayed(first.into_inner()));
 }
 
@@ -90,14 +124,23 @@ async fn two_refunds_of_one_spend_never_return_more_than_was_spent() {
     let table = Table::new().await;
     let account = table.open(NOW).await;
     let now = at(NOW);
-    let spent = table.ledger.spend(&now, &account, &key(), &spend(45)).await.unwrap().into_inner();
+    let spent = table
+        .ledger
+        .spend(&now, &account, &key(), &spend(45))
+        .await
+        .unwrap()
+        .into_inner();
     let refund = RefundCommand {
         of: RefundOf::SpendId(spent.spend_id),
         amount: Some(Connects::new(20)),
         reason: RefundReason::Goodwill,
     };
     let keys: Vec<_> = (0..8).map(|_| key()).collect();
-    let answers = join_all(keys.iter().map(|one| table.ledger.refund(&now, &account, one, &refund))).await;
+    let answers = join_all(
+        keys.iter()
+            .map(|one| table.ledger.refund(&now, &account, one, &refund)),
+    )
+    .await;
     let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!(done.len(), 2);
     let left = Refusal::RefundExceedsSpend {
@@ -126,12 +169,17 @@ async fn the_last_redemption_goes_to_one_and_the_counter_is_exact() {
         table.ledger.put_promo(&now, &code, &terms).await.unwrap();
         let accounts = join_all((0..racers).map(|_| table.open_empty(NOW))).await;
         let answers = join_all(
-            accounts.iter().map(|account| table.ledger.redeem(&now, account, None, &code)),
+            accounts
+                .iter()
+                .map(|account| table.ledger.redeem(&now, account, None, &code)),
         )
         .await;
         let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         assert_eq!(won.len() as u64, max);
-        assert!(lost.into_iter().all(|answer| refusal(answer) == Refusal::PromoExhausted));
+        assert!(
+            lost.into_iter()
+                .all(|answer| refusal(answer) == Refusal::PromoExhausted)
+        );
         let promo = table.ledger.promo(&now, &code).await.unwrap();
         assert_eq!(promo.redeemed, max);
         for account in &accounts {
@@ -156,8 +204,16 @@ async fn a_full_slot_is_not_a_used_up_code() {
         lot_valid_days: None,
     };
     // Three slots for 3,000, then all but five redemptions taken away again.
-    table.ledger.put_promo(&at(NOW), &code, &terms(3_000)).await.unwrap();
-    table.ledger.put_promo(&at(NOW), &code, &terms(5)).await.unwrap();
+    table
+        .ledger
+        .put_promo(&at(NOW), &code, &terms(3_000))
+        .await
+        .unwrap();
+    table
+        .ledger
+        .put_promo(&at(NOW), &code, &terms(5))
+        .await
+        .unwrap();
     let mut redeemed = 0;
     for _ in 0..7 {
         let account = table.open_empty(NOW).await;

@@ -18,9 +18,16 @@ fn spend(amount: u64) -> SpendCommand {
     }
 }
 
-async fn entries(table: &Table, account: &connects::domain::ids::AccountId, of: EntryType) -> usize {
+async fn entries(
+    table: &Table,
+    account: &connects::domain::ids::AccountId,
+    of: EntryType,
+) -> usize {
     let journal = table.journal(account).await;
-    journal.iter().filter(|entry| entry.entry_type == of).count()
+    journal
+        .iter()
+        .filter(|entry| entry.entry_type == of)
+        .count()
 }
 
 /// Lot of 10 from 2025-03-15; the sweep comes six hours after its end.
@@ -28,16 +35,27 @@ async fn entries(table: &Table, account: &connects::domain::ids::AccountId, of: 
 async fn a_late_sweep_books_one_expiry() {
     let table = Table::new().await;
     let account = table.open("2025-03-15T09:00:00Z").await;
-    table.ledger.spend(&at("2025-03-15T10:00:00Z"), &account, &key(), &spend(40)).await.unwrap();
+    table
+        .ledger
+        .spend(&at("2025-03-15T10:00:00Z"), &account, &key(), &spend(40))
+        .await
+        .unwrap();
     let late = at("2026-03-16T06:00:00Z");
     // Each month brought ten more; only those of the first day are gone.
-    let before = table.ledger.account(&at("2026-03-16T03:00:00Z"), &account).await.unwrap();
+    let before = table
+        .ledger
+        .account(&at("2026-03-16T03:00:00Z"), &account)
+        .await
+        .unwrap();
     assert_eq!(before.balance.available.get(), 120);
     for _ in 0..2 {
         table.ledger.sweep_expiry(&late, late.now).await.unwrap();
     }
     let journal = table.journal(&account).await;
-    let expired: Vec<_> = journal.iter().filter(|e| e.entry_type == EntryType::Expire).collect();
+    let expired: Vec<_> = journal
+        .iter()
+        .filter(|e| e.entry_type == EntryType::Expire)
+        .collect();
     assert_eq!(expired.len(), 1);
     assert_eq!((expired[0].amount, expired[0].at), (-10, late.now));
     assert_eq!(expired[0].effective_at, instant("2026-03-16T00:00:00Z"));
@@ -60,7 +78,10 @@ async fn grants_are_booked_once_whoever_runs_and_however_late() {
         .filter(|entry| entry.reason.as_str() == "monthly_free")
         .map(|entry| entry.effective_at.date_naive().to_string())
         .collect();
-    assert_eq!(granted, ["2025-01-31", "2025-02-28", "2025-03-31", "2025-04-30"]);
+    assert_eq!(
+        granted,
+        ["2025-01-31", "2025-02-28", "2025-03-31", "2025-04-30"]
+    );
     assert_eq!(table.audit(&account).await.balance(), 80);
 }
 
@@ -74,7 +95,11 @@ async fn a_run_that_is_cut_off_is_finished_by_the_next() {
         deadline: Instant::now(),
         ..later
     };
-    let report = table.ledger.sweep_grants(&no_time, later.now).await.unwrap();
+    let report = table
+        .ledger
+        .sweep_grants(&no_time, later.now)
+        .await
+        .unwrap();
     assert!(report.unfinished);
     assert_eq!(entries(&table, &account, EntryType::Issue).await, 2);
     let report = table.ledger.sweep_grants(&later, later.now).await.unwrap();
@@ -115,7 +140,11 @@ async fn a_cycle_that_begins_in_a_suspension_is_skipped_for_good() {
     };
     set(Status::Suspended, "2025-02-01T00:00:00Z").await;
     let during = at("2025-02-15T00:00:00Z");
-    table.ledger.sweep_grants(&during, during.now).await.unwrap();
+    table
+        .ledger
+        .sweep_grants(&during, during.now)
+        .await
+        .unwrap();
     set(Status::Active, "2025-03-20T00:00:00Z").await;
     let after = at("2025-04-10T00:00:00Z");
     table.ledger.sweep_grants(&after, after.now).await.unwrap();
@@ -135,7 +164,11 @@ async fn a_cycle_that_begins_in_a_suspension_is_skipped_for_good() {
 async fn holders_are_told_once_of_each_notice() {
     let table = Table::new().await;
     let account = table.open("2025-01-10T09:00:00Z").await;
-    table.ledger.sweep_grants(&at("2025-01-11T00:00:00Z"), instant("2025-01-11T00:00:00Z")).await.unwrap();
+    table
+        .ledger
+        .sweep_grants(&at("2025-01-11T00:00:00Z"), instant("2025-01-11T00:00:00Z"))
+        .await
+        .unwrap();
     // Two lots end on 2026-01-10: signup and the first month's.
     for (now, told) in [
         ("2025-12-10T23:00:00Z", 0),
@@ -147,7 +180,11 @@ async fn holders_are_told_once_of_each_notice() {
         ("2026-01-09T00:15:00Z", 0),
     ] {
         let context = at(now);
-        let report = table.ledger.sweep_expiry(&context, context.now).await.unwrap();
+        let report = table
+            .ledger
+            .sweep_expiry(&context, context.now)
+            .await
+            .unwrap();
         assert_eq!(report.notices, told, "{now}");
     }
     table.audit(&account).await;
@@ -173,7 +210,10 @@ async fn a_thousand_accounts_in_one_run() {
     assert_eq!(again.entries, 0);
     for account in accounts.iter().step_by(97) {
         let state = table.state(account).await;
-        let granted = state.lots.iter().filter(|lot| lot.birth().source == Source::MonthlyFree);
+        let granted = state
+            .lots
+            .iter()
+            .filter(|lot| lot.birth().source == Source::MonthlyFree);
         assert_eq!(granted.count(), 2);
     }
 }

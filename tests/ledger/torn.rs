@@ -1,9 +1,9 @@
 //! What does not fit together is not used.
 
-use connects::domain::ids::{Reason};
+use connects::domain::account::Account;
+use connects::domain::ids::Reason;
 use connects::domain::spend::SpendCommand;
 use connects::domain::units::Connects;
-use connects::domain::account::Account;
 use connects_tests::table::{Table, at, key};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
@@ -19,7 +19,11 @@ async fn a_mixture_of_before_and_after_is_noticed() {
         reason: Reason::of("test"),
         reference: None,
     };
-    table.ledger.spend(&at(NOW), &account, &key(), &command).await.unwrap();
+    table
+        .ledger
+        .spend(&at(NOW), &account, &key(), &command)
+        .await
+        .unwrap();
     // A cycle later the profile has moved on too.
     let later = at("2026-02-10T00:00:00Z");
     table.ledger.sweep_grants(&later, later.now).await.unwrap();

@@ -12,14 +12,12 @@ use super::ids::{AccountId, PersonId, Reason, Seq};
 use super::journal::{Entry, EntryType, Seal};
 use super::lot::{Lot, Source};
 use super::policy::Policy;
-use super::refusal::{Invalid, Refusal};
+use super::refusal::Invalid;
 use super::time::Time;
 use super::units::Connects;
 
 /// Who may hold an account.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// One person.
@@ -43,9 +41,7 @@ impl Kind {
 }
 
 /// What the holder subscribes to.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Plan {
     /// Free.
@@ -186,7 +182,9 @@ impl Account {
 
     /// Whether a cycle start ever brings this account anything.
     pub fn has_grants(&self, policy: &Policy) -> bool {
-        !policy.grants(self.profile.kind, self.profile.plan).is_empty()
+        !policy
+            .grants(self.profile.kind, self.profile.plan)
+            .is_empty()
     }
 
     /// An account on its way into being: nothing booked yet.
@@ -274,15 +272,20 @@ impl AccountView {
         let today = now.date_naive();
         let next = cycle::after(account.profile.anchor, today);
         let expires_on = |lot: &Lot| lot.birth().expires_on;
-        let next_expiry = account.lots.iter().map(expires_on).min().map(|on| NextExpiry {
-            on,
-            amount: account
-                .lots
-                .iter()
-                .filter(|lot| expires_on(lot) == on)
-                .map(Lot::remaining)
-                .sum(),
-        });
+        let next_expiry = account
+            .lots
+            .iter()
+            .map(expires_on)
+            .min()
+            .map(|on| NextExpiry {
+                on,
+                amount: account
+                    .lots
+                    .iter()
+                    .filter(|lot| expires_on(lot) == on)
+                    .map(Lot::remaining)
+                    .sum(),
+            });
         Self {
             account_id: account.id.clone(),
             kind: account.profile.kind,
@@ -314,6 +317,19 @@ pub struct Open {
 }
 
 impl Open {
+    /// Whether such an account can be opened today.
+    ///
+    /// # Errors
+    /// `invalid_field` when the opening day is to come.
+    pub fn check(&self, now: Time) -> Result<(), Invalid> {
+        match self.opened_on {
+            Some(day) if day > now.date_naive() => {
+                Err(Invalid::field("opened_on", "must not be after today"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether opening again asks for the account that is there.
     pub fn matches(&self, profile: &Profile) -> bool {
         self.kind == profile.kind
@@ -323,21 +339,15 @@ impl Open {
 
     /// Opens the account: the signup bonus for a new freelancer, and the grant of the cycle that
     /// contains today. A past opening day fixes the anchor and earns no back grants.
-    ///
-    /// # Errors
-    /// `invalid_field` when the opening day is to come.
     pub fn plan(
         &self,
         policy: &Policy,
         now: Time,
         id: &AccountId,
         person_is_new: bool,
-    ) -> Result<(Account, Option<Writes>), Refusal> {
+    ) -> (Account, Option<Writes>) {
         let today = now.date_naive();
         let opened_on = self.opened_on.unwrap_or(today);
-        if opened_on > today {
-            Err(Invalid::field("opened_on", "must not be after today"))?;
-        }
         let profile = Profile {
             kind: self.kind,
             person_id: self.person_id.clone(),
@@ -360,7 +370,7 @@ impl Open {
         draft.grant(cycle_start, now);
 
         let claim = bonus.then(|| Guard::NewPerson(self.person_id.clone()));
-        Ok(draft.finish(claim.into_iter().collect()))
+        draft.finish(claim.into_iter().collect())
     }
 }
 

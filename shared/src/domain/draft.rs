@@ -542,21 +542,23 @@ impl<'p> Draft<'p> {
             .iter()
             .map(|lot| (lot.birth().id, lot))
             .collect();
-        let changed = self.account.lots.iter().filter_map(|lot| {
-            match stored.remove(&lot.birth().id) {
-                None => Some(LotWrite::Create {
-                    lot: lot.clone(),
-                    due_at: lot
-                        .birth()
-                        .next_due(self.now, &self.policy.lots.notice_days),
-                }),
-                Some(was) if was.remaining() != lot.remaining() => Some(LotWrite::Update {
-                    lot: lot.clone(),
-                    was: was.remaining(),
-                }),
-                Some(_) => None,
-            }
-        });
+        let changed =
+            self.account
+                .lots
+                .iter()
+                .filter_map(|lot| match stored.remove(&lot.birth().id) {
+                    None => Some(LotWrite::Create {
+                        lot: lot.clone(),
+                        due_at: lot
+                            .birth()
+                            .next_due(self.now, &self.policy.lots.notice_days),
+                    }),
+                    Some(was) if was.remaining() != lot.remaining() => Some(LotWrite::Update {
+                        lot: lot.clone(),
+                        was: was.remaining(),
+                    }),
+                    Some(_) => None,
+                });
         let mut writes: Vec<LotWrite> = changed.collect();
         writes.extend(stored.into_values().map(|lot| LotWrite::Delete {
             birth: lot.birth().clone(),

@@ -109,8 +109,8 @@ fn reference(field: &str, text: &str) -> Result<String, Invalid> {
 }
 
 fn reason(field: &str, text: &str) -> Result<String, Invalid> {
-    let fits = (1..=40).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let fits =
+        (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     fits.then(|| text.to_owned())
         .ok_or_else(|| Invalid::field(field, "must match [a-z_]{1,40}"))
 }
@@ -120,7 +120,9 @@ fn operation_id(field: &str, text: &str) -> Result<String, Invalid> {
         prefix.len() == 2
             && prefix.bytes().all(|b| b.is_ascii_lowercase())
             && hash.len() == 26
-            && hash.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            && hash
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     });
     fits.then(|| text.to_owned())
         .ok_or_else(|| Invalid::field(field, "is not an id of this system"))
@@ -199,7 +201,9 @@ impl Fingerprint {
     /// Of an operation's name and its parsed arguments: the canonical body.
     pub fn of(operation: Operation, arguments: &impl Serialize) -> Self {
         // A `Value` keeps its members in order of name, whatever order they came in.
-        let canonical = serde_json::to_value(arguments).unwrap_or_default().to_string();
+        let canonical = serde_json::to_value(arguments)
+            .unwrap_or_default()
+            .to_string();
         let digest = Sha256::new()
             .chain_update(operation.prefix())
             .chain_update([0])

@@ -380,7 +380,11 @@ mod tests {
             "12-0/purchase/2025-03-15T09:30:00.000Z/2026-03-15/10/5"
         );
         assert_eq!(slice.to_string().parse(), Ok(slice));
-        for bad in ["", "12-0/purchase", "12-0/gift/2025-03-15T09:30:00Z/2026-03-15/10/5"] {
+        for bad in [
+            "",
+            "12-0/purchase",
+            "12-0/gift/2025-03-15T09:30:00Z/2026-03-15/10/5",
+        ] {
             assert!(bad.parse::<Slice>().is_err(), "{bad}");
         }
         let too_full = "12-0/purchase/2025-03-15T09:30:00.000Z/2026-03-15/10/11";

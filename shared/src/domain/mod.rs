@@ -20,4 +20,3 @@ pub mod settle;
 pub mod spend;
 pub mod time;
 pub mod units;
-

@@ -161,7 +161,11 @@ impl Policy {
             ),
             (
                 self.purchases.currency.len() == 3
-                    && self.purchases.currency.bytes().all(|b| b.is_ascii_uppercase()),
+                    && self
+                        .purchases
+                        .currency
+                        .bytes()
+                        .all(|b| b.is_ascii_uppercase()),
                 "purchases.currency must be three capital letters",
             ),
             (

@@ -10,9 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::account::{Balance, Kind, Plan as AccountPlan, Status};
 use super::draft::{Draft, Guard, Plan};
-use super::ids::{
-    AccountId, Fingerprint, LotId, Operation, OperationId, PromoCode, Reference,
-};
+use super::ids::{AccountId, Fingerprint, LotId, Operation, OperationId, PromoCode, Reference};
 use super::key::IdempotencyKey;
 use super::lot::Source;
 use super::receipt::Receipt;
@@ -362,7 +360,11 @@ mod tests {
             (None, 16),
         ] {
             let (promo, made) = set_terms(&code(), terms(max), None).unwrap();
-            assert_eq!((promo.slots, made.len()), (slots, slots as usize), "{max:?}");
+            assert_eq!(
+                (promo.slots, made.len()),
+                (slots, slots as usize),
+                "{max:?}"
+            );
         }
     }
 

@@ -33,8 +33,10 @@ pub enum RefundReason {
 
 impl RefundReason {
     /// Both by their words.
-    pub const ALL: [(&'static str, Self); 2] =
-        [("goodwill", Self::Goodwill), ("correction", Self::Correction)];
+    pub const ALL: [(&'static str, Self); 2] = [
+        ("goodwill", Self::Goodwill),
+        ("correction", Self::Correction),
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {

@@ -1,13 +1,17 @@
-//! The events that invoke a function, as far as they matter: API Gateway's HTTP request (payload
-//! version 2.0) and EventBridge's scheduled event. One binary may receive both.
+//! The events that invoke a function: API Gateway's HTTP request (payload version 2.0) and
+//! EventBridge's scheduled event. One binary may receive both.
 //!
-//! The forms are written out here rather than taken from `lambda_http`: its conversion panics on
-//! a `Host` header that makes no URL, which any stranger can send.
+//! The gateway's forms are `lambda_http`'s; its conversion to an `http::Request` is not used. That
+//! panics on a `Host` header that makes no URL, which any stranger can send, and its adapter takes
+//! no other events beside requests.
 
 use std::collections::HashMap;
 
 use data_encoding::BASE64;
-use serde::{Deserialize, Serialize};
+use lambda_http::Body;
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use lambda_http::http::{HeaderName, HeaderValue};
+use serde::Deserialize;
 
 use super::answer::Answer;
 
@@ -15,38 +19,10 @@ use super::answer::Answer;
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Event {
-    /// A request.
-    Http(HttpEvent),
-    /// A schedule.
+    /// A schedule. First, since it is told by a member that it must have.
     Scheduled(ScheduledEvent),
-}
-
-/// API Gateway's request.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpEvent {
-    raw_path: String,
-    #[serde(default)]
-    raw_query_string: Option<String>,
-    #[serde(default)]
-    headers: HashMap<String, String>,
-    request_context: HttpContext,
-    #[serde(default)]
-    body: Option<String>,
-    #[serde(default)]
-    is_base64_encoded: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct HttpContext {
-    http: HttpDescription,
-    #[serde(default)]
-    stage: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct HttpDescription {
-    method: String,
+    /// A request.
+    Http(Box<ApiGatewayV2httpRequest>),
 }
 
 /// EventBridge's scheduled event.
@@ -72,9 +48,10 @@ pub struct Parts {
     pub body: Option<Vec<u8>>,
 }
 
-impl From<HttpEvent> for Parts {
-    fn from(event: HttpEvent) -> Self {
+impl From<ApiGatewayV2httpRequest> for Parts {
+    fn from(event: ApiGatewayV2httpRequest) -> Self {
         let text = event.body.unwrap_or_default();
+        let raw_path = event.raw_path.unwrap_or_default();
         let stage = event
             .request_context
             .stage
@@ -82,17 +59,16 @@ impl From<HttpEvent> for Parts {
             .map(|stage| format!("/{stage}/"));
         // A named stage is part of the raw path but of no route.
         let path = stage
-            .and_then(|prefix| Some(format!("/{}", event.raw_path.strip_prefix(&prefix)?)))
-            .unwrap_or(event.raw_path);
+            .and_then(|prefix| Some(format!("/{}", raw_path.strip_prefix(&prefix)?)))
+            .unwrap_or(raw_path);
+        let readable = |(name, value): (&HeaderName, &HeaderValue)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        };
         Self {
-            method: event.request_context.http.method,
+            method: event.request_context.http.method.to_string(),
             path,
             query: event.raw_query_string.unwrap_or_default(),
-            headers: event
-                .headers
-                .into_iter()
-                .map(|(name, value)| (name.to_ascii_lowercase(), value))
-                .collect(),
+            headers: event.headers.iter().filter_map(readable).collect(),
             body: if event.is_base64_encoded {
                 BASE64.decode(text.as_bytes()).ok()
             } else {
@@ -102,34 +78,23 @@ impl From<HttpEvent> for Parts {
     }
 }
 
-/// API Gateway's answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpAnswer {
-    status_code: u16,
-    headers: HashMap<&'static str, String>,
-    body: String,
-    is_base64_encoded: bool,
-    cookies: [String; 0],
-}
-
-impl HttpAnswer {
-    /// The answer to the request of that id.
-    pub fn new(answer: Answer, request_id: &str) -> Self {
-        let headers = answer
-            .headers
-            .into_iter()
-            .map(|(name, value)| (name, value.into_owned()))
-            .chain([("connects-request-id", request_id.to_owned())])
-            .collect();
-        Self {
-            status_code: answer.status,
-            headers,
-            body: answer.body,
-            is_base64_encoded: false,
-            cookies: [],
-        }
-    }
+/// API Gateway's form of the answer to the request of that id.
+pub fn gateway_answer(answer: Answer, request_id: &str) -> ApiGatewayV2httpResponse {
+    let mut response = ApiGatewayV2httpResponse::default();
+    response.status_code = answer.status.into();
+    // Every value is one of ours: a content type, a cursor, an id of Lambda's.
+    response.headers = answer
+        .headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_ref()))
+        .chain([("connects-request-id", request_id)])
+        .filter_map(|(name, value)| {
+            let name = HeaderName::from_static(name);
+            Some((name, HeaderValue::from_str(value).ok()?))
+        })
+        .collect();
+    response.body = Some(Body::Text(answer.body));
+    response
 }
 
 #[cfg(test)]
@@ -140,7 +105,7 @@ mod tests {
 
     fn http(event: Value) -> Parts {
         match serde_json::from_value(event).unwrap() {
-            Event::Http(event) => event.into(),
+            Event::Http(event) => (*event).into(),
             Event::Scheduled(event) => panic!("{event:?}"),
         }
     }
@@ -174,6 +139,7 @@ mod tests {
         for (body, decoded) in [("e30=", Some(&b"{}"[..])), ("e30", None), ("!", None)] {
             let parts = http(json!({
                 "rawPath": "/",
+                "headers": {},
                 "requestContext": { "http": { "method": "PUT" } },
                 "body": body,
                 "isBase64Encoded": true,
@@ -192,7 +158,9 @@ mod tests {
         ] {
             let parts = http(json!({
                 "rawPath": raw,
+                "headers": {},
                 "requestContext": { "stage": stage, "http": { "method": "GET" } },
+                "isBase64Encoded": false,
             }));
             assert_eq!(parts.path, path);
             assert_eq!(parts.body, Some(vec![]));
@@ -224,7 +192,7 @@ mod tests {
         let answer = Answer::json(201, &json!({ "spend_id": "sp_x" }))
             .unwrap()
             .replayed();
-        let answer = serde_json::to_value(HttpAnswer::new(answer, "r-1")).unwrap();
+        let answer = serde_json::to_value(gateway_answer(answer, "r-1")).unwrap();
         let expected = json!({
             "statusCode": 201,
             "headers": {
@@ -232,6 +200,7 @@ mod tests {
                 "idempotency-replayed": "true",
                 "connects-request-id": "r-1",
             },
+            "multiValueHeaders": {},
             "body": "{\"spend_id\":\"sp_x\"}",
             "isBase64Encoded": false,
             "cookies": [],

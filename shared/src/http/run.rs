@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -12,7 +13,7 @@ use tracing::Instrument;
 use tracing_subscriber::EnvFilter;
 
 use super::answer::Answer;
-use super::event::{Event, HttpAnswer, HttpEvent, Parts, ScheduledEvent};
+use super::event::{Event, Parts, ScheduledEvent, gateway_answer};
 use super::problem::Problem;
 use super::request::{Request, route};
 use crate::clock::Clock;
@@ -101,8 +102,8 @@ pub async fn serve_and_run<R: Serialize, E: Display>(
         let reply = async {
             match event.payload {
                 Event::Http(event) => {
-                    let answer = answer(clock, handler, event, deadline_ms).await;
-                    Ok(Reply::Answer(HttpAnswer::new(answer, &id)))
+                    let answer = answer(clock, handler, *event, deadline_ms).await;
+                    Ok(Reply::Answer(Box::new(gateway_answer(answer, &id))))
                 }
                 Event::Scheduled(event) => report(clock, job, &event, deadline_ms)
                     .await
@@ -118,14 +119,14 @@ pub async fn serve_and_run<R: Serialize, E: Display>(
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Reply<R> {
-    Answer(HttpAnswer),
+    Answer(Box<ApiGatewayV2httpResponse>),
     Report(R),
 }
 
 async fn answer(
     clock: Clock,
     handler: &impl AsyncFn(&Request) -> Result<Answer, Problem>,
-    event: HttpEvent,
+    event: ApiGatewayV2httpRequest,
     deadline_ms: u64,
 ) -> Answer {
     let received_at = clock.real();
@@ -224,10 +225,12 @@ mod tests {
         .unwrap()
     }
 
-    fn get(path: &str) -> HttpEvent {
+    fn get(path: &str) -> ApiGatewayV2httpRequest {
         let event = json!({
             "rawPath": path,
+            "headers": {},
             "requestContext": { "http": { "method": "GET" } },
+            "isBase64Encoded": false,
         });
         serde_json::from_value(event).unwrap()
     }

@@ -60,6 +60,7 @@ impl Ledger {
                 }
             };
             let (existing, known) = futures::try_join!(self.store.load(id), person_is_known)?;
+            open.check(context.now)?;
             if let Some(account) = existing {
                 if !open.matches(&account.profile) {
                     return Err(Refusal::AccountExists.into());
@@ -67,7 +68,7 @@ impl Ledger {
                 let account = self.settled_view(context, account);
                 return Ok(Attempt::Done(Outcome::Replayed(account)));
             }
-            let (account, plan) = open.plan(&self.policy, context.now, id, !known)?;
+            let (account, plan) = open.plan(&self.policy, context.now, id, !known);
             if let Some(plan) = plan {
                 self.store
                     .commit_with_email(plan, open.email.as_ref())

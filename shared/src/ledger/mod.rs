@@ -48,6 +48,18 @@ pub struct Context {
     pub deadline: Instant,
 }
 
+impl Context {
+    /// The same after a long run has gone on since `begun`: an account may have changed since, and
+    /// its entries must not seem to be from a time to come. Whole seconds are near enough.
+    fn later(&self, begun: Instant) -> Self {
+        let elapsed = TimeDelta::seconds(begun.elapsed().as_secs() as i64);
+        Self {
+            now: self.now + elapsed,
+            deadline: self.deadline,
+        }
+    }
+}
+
 /// Whether an operation happened now or before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<T> {

@@ -80,9 +80,18 @@ impl Ledger {
             ))),
             Outcome::Applied((purchase, state)) => {
                 let payment = provider.charge(&charge(&purchase)).await;
-                let purchase = self
-                    .settle_payment(context, account, purchase, payment, Some(&state))
-                    .await?;
+                let settled = self
+                    .settle_payment(context, account, purchase.clone(), payment, Some(&state))
+                    .await;
+                let purchase = match settled {
+                    Ok(purchase) => purchase,
+                    // The charge was made, so this is no refusal: recovery finishes it.
+                    Err(Error::Fault(fault)) => {
+                        tracing::error!(%account, purchase = %purchase.id, %fault, "left pending");
+                        purchase
+                    }
+                    Err(refused) => return Err(refused),
+                };
                 Ok(Outcome::Applied(PurchaseView::of(
                     &purchase,
                     balance(state),

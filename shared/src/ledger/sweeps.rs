@@ -79,13 +79,18 @@ impl Ledger {
     /// # Errors
     /// When the index can't be read at all.
     pub async fn sweep_grants(&self, context: &Context, until: Time) -> Result<Report, Fault> {
-        self.sweep(context, DueKind::Grant, until, async |account, _| {
-            let (_, entries) = self.book_due(context, account).await?;
-            Ok(Report {
-                entries,
-                ..Report::default()
-            })
-        })
+        self.sweep(
+            context,
+            DueKind::Grant,
+            until,
+            async |context, account, _| {
+                let (_, entries) = self.book_due(context, account).await?;
+                Ok(Report {
+                    entries,
+                    ..Report::default()
+                })
+            },
+        )
         .await
     }
 
@@ -94,15 +99,20 @@ impl Ledger {
     /// # Errors
     /// When the index can't be read at all.
     pub async fn sweep_expiry(&self, context: &Context, until: Time) -> Result<Report, Fault> {
-        self.sweep(context, DueKind::Expiry, until, async |account, due| {
-            let (state, entries) = self.book_due(context, account).await?;
-            let notices = self.record_notices(context, &state, due).await?;
-            Ok(Report {
-                entries,
-                notices,
-                ..Report::default()
-            })
-        })
+        self.sweep(
+            context,
+            DueKind::Expiry,
+            until,
+            async |context, account, due| {
+                let (state, entries) = self.book_due(context, account).await?;
+                let notices = self.record_notices(context, &state, due).await?;
+                Ok(Report {
+                    entries,
+                    notices,
+                    ..Report::default()
+                })
+            },
+        )
         .await
     }
 
@@ -116,19 +126,24 @@ impl Ledger {
         provider: &impl Provider,
         until: Time,
     ) -> Result<Report, Fault> {
-        self.sweep(context, DueKind::Payment, until, async |account, due| {
-            let mut purchases = 0;
-            for what in due {
-                if let Due::Purchase(id) = what {
-                    let settled = self.recover(context, provider, account, id).await?;
-                    purchases += u64::from(settled);
+        self.sweep(
+            context,
+            DueKind::Payment,
+            until,
+            async |context, account, due| {
+                let mut purchases = 0;
+                for what in due {
+                    if let Due::Purchase(id) = what {
+                        let settled = self.recover(context, provider, account, id).await?;
+                        purchases += u64::from(settled);
+                    }
                 }
-            }
-            Ok(Report {
-                purchases,
-                ..Report::default()
-            })
-        })
+                Ok(Report {
+                    purchases,
+                    ..Report::default()
+                })
+            },
+        )
         .await
     }
 
@@ -185,30 +200,32 @@ impl Ledger {
         context: &Context,
         kind: DueKind,
         until: Time,
-        handle: impl AsyncFn(&AccountId, &[Due]) -> Result<Report, Error>,
+        handle: impl AsyncFn(&Context, &AccountId, &[Due]) -> Result<Report, Error>,
     ) -> Result<Report, Fault> {
         let handle = &handle;
+        let begun = Instant::now();
         let reports: Vec<Result<Report, StoreError>> = stream::iter(0..DUE_SHARDS)
-            .map(|shard| self.sweep_shard(context, kind, shard, until, handle))
+            .map(|shard| self.sweep_shard(context, begun, kind, shard, until, handle))
             .buffer_unordered(SHARDS_AT_ONCE)
             .collect()
             .await;
-        let begun = Report {
+        let none = Report {
             due_until: Some(until),
             ..Report::default()
         };
         reports
             .into_iter()
-            .try_fold(begun, |sum, report| Ok(sum.and(report?)))
+            .try_fold(none, |sum, report| Ok(sum.and(report?)))
     }
 
     async fn sweep_shard(
         &self,
         context: &Context,
+        begun: Instant,
         kind: DueKind,
         shard: u32,
         until: Time,
-        handle: &impl AsyncFn(&AccountId, &[Due]) -> Result<Report, Error>,
+        handle: &impl AsyncFn(&Context, &AccountId, &[Due]) -> Result<Report, Error>,
     ) -> Result<Report, StoreError> {
         let mut sum = Report::default();
         let mut start = None;
@@ -220,7 +237,8 @@ impl Ledger {
             let page = self.store.due(kind, shard, until, start).await?;
             sum = stream::iter(by_account(page.items))
                 .map(|(account, due)| async move {
-                    self.handle_one(context, &account, &due, handle).await
+                    self.handle_one(context, begun, &account, &due, handle)
+                        .await
                 })
                 .buffer_unordered(ACCOUNTS_AT_ONCE)
                 .fold(sum, |sum, report| async { sum.and(report) })
@@ -235,9 +253,10 @@ impl Ledger {
     async fn handle_one(
         &self,
         context: &Context,
+        begun: Instant,
         account: &AccountId,
         due: &[Due],
-        handle: &impl AsyncFn(&AccountId, &[Due]) -> Result<Report, Error>,
+        handle: &impl AsyncFn(&Context, &AccountId, &[Due]) -> Result<Report, Error>,
     ) -> Report {
         if Instant::now() >= context.deadline {
             return Report {
@@ -245,7 +264,7 @@ impl Ledger {
                 ..Report::default()
             };
         }
-        match handle(account, due).await {
+        match handle(&context.later(begun), account, due).await {
             Ok(report) => Report {
                 accounts: 1,
                 ..report

@@ -76,7 +76,10 @@ impl Store {
             )?;
             self.put_if(item, IS_NEW)
         });
-        let lots = plan.lots.iter().map(|write| self.lot_action(account, write));
+        let lots = plan
+            .lots
+            .iter()
+            .map(|write| self.lot_action(account, write));
         let profile = plan
             .profile
             .iter()
@@ -209,10 +212,7 @@ impl Store {
                 keys::lot(lot.birth()),
                 "SET remaining = :now",
                 "remaining = :was",
-                [
-                    (":now", number(lot.remaining())),
-                    (":was", number(was)),
-                ],
+                [(":now", number(lot.remaining())), (":was", number(was))],
             ),
             LotWrite::Delete { birth, was } => Delete::builder()
                 .table_name(&self.table)
@@ -387,10 +387,7 @@ fn named<const N: usize>(values: [(&str, AttributeValue); N]) -> Values {
 
 fn due(kind: DueKind, account: &AccountId, at: Time) -> [(String, AttributeValue); 2] {
     [
-        (
-            "due_shard".to_owned(),
-            text(keys::due_shard(kind, account)),
-        ),
+        ("due_shard".to_owned(), text(keys::due_shard(kind, account))),
         ("due_at".to_owned(), text(time::text(at))),
     ]
 }

@@ -51,8 +51,11 @@ const QUERY_GROWTH: i32 = 4;
 /// The most that a query asks for.
 const MAX_QUERY: i32 = 2_048;
 
-/// How often a state that does not fit together is read before it is called broken.
-const MAX_TORN_READS: usize = 3;
+/// How often a state may fail to fit the same newest entry before it is called broken.
+const MAX_TORN_READS: u32 = 3;
+
+/// How often a state that commits keep tearing is read before its reader waits for a better moment.
+const MAX_READS: u32 = 6;
 
 /// What went wrong with the table.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +121,9 @@ impl Store {
     }
 
     fn capacity(&self) -> Option<ReturnConsumedCapacity> {
-        self.meter.is_some().then_some(ReturnConsumedCapacity::Total)
+        self.meter
+            .is_some()
+            .then_some(ReturnConsumedCapacity::Total)
     }
 
     /// Sends a request, counts it and sorts its failure.
@@ -147,36 +152,43 @@ impl Store {
         answer.map_err(|error| sort(&error))
     }
 
-    /// Loads an account's whole state; none where it was never opened.
+    /// Loads an account's whole state; none where it was never opened. After a read that met a
+    /// commit half-way the next asks for more at once, so that it is one page.
     ///
     /// # Errors
-    /// [`StoreError::Torn`] when it does not fit together after three reads.
+    /// [`StoreError::Lost`] when commits keep coming in between; [`StoreError::Torn`] when the
+    /// state does not fit the same newest entry time and again.
     pub async fn load(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
-        let mut reads = 0;
-        loop {
-            let state = match self.read_state(id).await? {
-                None => return Ok(None),
-                Some((profile, lots, head)) => {
-                    Account::assemble(id.clone(), profile, lots, head)
-                }
+        let mut limit = FIRST_QUERY;
+        let mut torn_at = (Seq::NONE, 0);
+        for _ in 0..MAX_READS {
+            let Some((profile, lots, head)) = self.read_state(id, limit).await? else {
+                return Ok(None);
             };
-            reads += 1;
-            match state {
+            let seq = head.seq;
+            match Account::assemble(id.clone(), profile, lots, head) {
                 Ok(account) => return Ok(Some(account)),
-                Err(torn) if reads >= MAX_TORN_READS => return Err(torn.into()),
-                Err(_) => {}
+                Err(torn) => {
+                    let times = if torn_at.0 == seq { torn_at.1 + 1 } else { 1 };
+                    if times == MAX_TORN_READS {
+                        return Err(torn.into());
+                    }
+                    torn_at = (seq, times);
+                    limit = (limit * QUERY_GROWTH).min(MAX_QUERY);
+                }
             }
         }
+        Err(StoreError::Lost)
     }
 
     async fn read_state(
         &self,
         id: &AccountId,
+        mut limit: i32,
     ) -> Result<Option<(Profile, Vec<Lot>, Entry)>, StoreError> {
         let mut profile: Option<Profile> = None;
         let mut lots = vec![];
         let mut start = None;
-        let mut limit = FIRST_QUERY;
         loop {
             let (items, next) = self.state_page(id, limit, start).await?;
             for item in items {

@@ -60,7 +60,9 @@ impl Store {
         &self,
         id: &OperationId,
     ) -> Result<Option<SandboxCharge>, StoreError> {
-        let item = self.get(keys::sandbox(id), keys::SANDBOX.to_owned()).await?;
+        let item = self
+            .get(keys::sandbox(id), keys::SANDBOX.to_owned())
+            .await?;
         let request = self
             .client
             .update_item()
