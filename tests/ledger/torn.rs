@@ -1,7 +1,9 @@
 //! What does not fit together is not used.
 
 use connects::domain::account::Account;
+use connects::domain::draft::{Draft, Unplanned};
 use connects::domain::ids::Reason;
+use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::spend::SpendCommand;
 use connects::domain::units::Connects;
 use connects_tests::table::{Table, at, key};
@@ -47,4 +49,45 @@ async fn a_mixture_of_before_and_after_is_noticed() {
     ] {
         assert!(assemble(profile, lots, head).is_err(), "{what}");
     }
+}
+
+/// The spend's receipt is read beside the account, so it may be older: a refund in between is in
+/// the lots already. That is no refusal and no plan, but a reason to read again.
+#[tokio::test]
+async fn a_receipt_older_than_the_account_plans_nothing() {
+    let table = Table::new().await;
+    let account = table.open(NOW).await;
+    let command = SpendCommand {
+        amount: Connects::new(40),
+        reason: Reason::of("test"),
+        reference: None,
+    };
+    let spent = table
+        .ledger
+        .spend(&at(NOW), &account, &key(), &command)
+        .await
+        .unwrap()
+        .into_inner();
+    let store = table.ledger.store();
+    let old = store
+        .receipt(&account, &spent.spend_id)
+        .await
+        .unwrap()
+        .unwrap();
+    let refund = RefundCommand {
+        of: RefundOf::SpendId(spent.spend_id),
+        amount: Some(Connects::new(30)),
+        reason: RefundReason::Goodwill,
+    };
+    table
+        .ledger
+        .refund(&at(NOW), &account, &key(), &refund)
+        .await
+        .unwrap();
+
+    let state = table.state(&account).await;
+    let draft = Draft::new(table.ledger.policy(), at(NOW).now, state);
+    let id = RefundCommand::id(&account, &key());
+    let planned = refund.plan(draft, &id, Some(&old));
+    assert_eq!(planned.err(), Some(Unplanned::Stale));
 }

@@ -17,7 +17,7 @@ use tokio::time::{Duration, Instant};
 use crate::model::{Model, replay};
 
 /// How long an operation may take in a test: ample, so that load on the machine fails nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A table of its own, made as template.yaml says.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use super::lot::{Birth, Lot, Slice, Source};
 use super::policy::Policy;
 use super::purchase::Purchase;
 use super::receipt::Receipt;
+use super::refusal::Refusal;
 use super::time::{self, Time};
 use super::units::Connects;
 
@@ -121,6 +122,21 @@ pub struct Plan {
     pub guards: Vec<Guard>,
     /// Whether lots are left pending.
     pub leaves_pending: bool,
+}
+
+/// Why no plan was made.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Unplanned {
+    /// The business says no.
+    Refused(Refusal),
+    /// What was read beside the account is older than the account: read again.
+    Stale,
+}
+
+impl From<Refusal> for Unplanned {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// An account being changed.
@@ -359,13 +375,14 @@ impl<'p> Draft<'p> {
     }
 
     /// Gives slices back: to their own lots where those stay usable for as long as the policy
-    /// promises, else as grace lots that keep the original's place in the order.
+    /// promises, else as grace lots that keep the original's place in the order. `None` when a lot
+    /// has no room for what is said to have come out of it: then nothing may be made of this draft.
     pub fn give_back(
         &mut self,
         slices: &[Slice],
         reason: Reason,
         reference: Reference,
-    ) -> Vec<Slice> {
+    ) -> Option<Vec<Slice>> {
         let seq = self.next_seq();
         let floor = self.policy.return_floor(self.now);
         let mut grace = 0..;
@@ -373,8 +390,7 @@ impl<'p> Draft<'p> {
             .iter()
             .map(|slice| {
                 if slice.birth.expires_on >= floor {
-                    self.put_back(slice);
-                    return slice.clone();
+                    return self.put_back(slice).then(|| slice.clone());
                 }
                 let birth = Birth {
                     id: LotId {
@@ -387,12 +403,12 @@ impl<'p> Draft<'p> {
                     quantity: slice.amount,
                 };
                 self.add_lot(Lot::issued(birth.clone()));
-                Slice {
+                Some(Slice {
                     birth,
                     amount: slice.amount,
-                }
+                })
             })
-            .collect();
+            .collect::<Option<_>>()?;
         let amount: Connects = landed.iter().map(|slice| slice.amount).sum();
         self.post(Booking {
             amount: amount.credit(),
@@ -401,26 +417,24 @@ impl<'p> Draft<'p> {
             ..Booking::new(EntryType::Return, reason)
         });
         self.cover_debt(Some(reference));
-        landed
+        Some(landed)
     }
 
-    fn put_back(&mut self, slice: &Slice) {
+    fn put_back(&mut self, slice: &Slice) -> bool {
         let live = self
             .account
             .lots
             .iter_mut()
             .find(|lot| lot.birth().id == slice.birth.id);
         match live {
-            // A slice came out of its lot, so the lot has room for it.
-            Some(lot) => {
-                let fits = lot.put_back(slice.amount);
-                debug_assert!(fits, "a lot never holds more than it was issued with");
-            }
-            None => {
-                if let Some(lot) = Lot::with_remaining(slice.birth.clone(), slice.amount) {
+            Some(lot) => lot.put_back(slice.amount),
+            None => match Lot::with_remaining(slice.birth.clone(), slice.amount) {
+                Some(lot) => {
                     self.add_lot(lot);
+                    true
                 }
-            }
+                None => false,
+            },
         }
     }
 

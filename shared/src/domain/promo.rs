@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::account::{Balance, Kind, Plan as AccountPlan, Status};
-use super::draft::{Draft, Guard, Plan};
+use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::ids::{AccountId, Fingerprint, LotId, Operation, OperationId, PromoCode, Reference};
 use super::key::IdempotencyKey;
 use super::lot::Source;
@@ -220,7 +220,7 @@ impl RedeemCommand {
         mut draft: Draft<'_>,
         key: Option<&IdempotencyKey>,
         facts: &PromoFacts,
-    ) -> Result<(Receipt, Option<Plan>), Refusal> {
+    ) -> Result<(Receipt, Option<Plan>), Unplanned> {
         let promo = self.eligible(&draft, facts)?;
         let account = draft.account().id.clone();
         let slot = match &facts.slots {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::account::Balance;
-use super::draft::{Draft, Guard, Plan};
+use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Reason};
 use super::key::IdempotencyKey;
 use super::lot::{SliceView, last_of, views};
@@ -71,28 +71,31 @@ impl RefundCommand {
     /// Gives the Connects back. A suspended account is credited too.
     ///
     /// # Errors
-    /// `spend_not_found`, `proposal_not_found`, `refund_exceeds_spend`.
+    /// `spend_not_found`, `proposal_not_found`, `refund_exceeds_spend`; stale when the spend's
+    /// receipt was read before a refund that the account already shows.
     pub fn plan(
         &self,
         mut draft: Draft<'_>,
         id: &OperationId,
         spend: Option<&Receipt>,
-    ) -> Result<(Receipt, Option<Plan>), Refusal> {
+    ) -> Result<(Receipt, Option<Plan>), Unplanned> {
         let spend = match (&self.of, spend) {
             (RefundOf::SpendId(_), Some(spend)) => spend,
-            (RefundOf::SpendId(_), None) => return Err(Refusal::SpendNotFound),
+            (RefundOf::SpendId(_), None) => return Err(Refusal::SpendNotFound.into()),
             // No account has a proposal yet: they come with the job routes.
-            (RefundOf::JobId(_), _) => return Err(Refusal::ProposalNotFound),
+            (RefundOf::JobId(_), _) => return Err(Refusal::ProposalNotFound.into()),
         };
         let returnable = spend.returnable();
         let amount = self.amount.unwrap_or(returnable);
         if amount > returnable || returnable.is_zero() {
-            return Err(Refusal::RefundExceedsSpend { returnable });
+            return Err(Refusal::RefundExceedsSpend { returnable }.into());
         }
         let back = last_of(&spend.slices, spend.returned, amount);
         let seq = draft.account().head.seq.next();
         let reason = Reason::of(self.reason.as_str());
-        let slices = draft.give_back(&back, reason, spend.reference.clone());
+        let slices = draft
+            .give_back(&back, reason, spend.reference.clone())
+            .ok_or(Unplanned::Stale)?;
         let receipt = Receipt {
             id: id.clone(),
             fingerprint: self.fingerprint(),

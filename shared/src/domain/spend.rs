@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::account::Balance;
-use super::draft::{Draft, Guard, Plan};
+use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::ids::{AccountId, Fingerprint, Operation, OperationId, Reason, Reference};
 use super::key::IdempotencyKey;
 use super::lot::{SliceView, views};
@@ -55,19 +55,20 @@ impl SpendCommand {
         &self,
         mut draft: Draft<'_>,
         id: &OperationId,
-    ) -> Result<(Receipt, Option<Plan>), Refusal> {
+    ) -> Result<(Receipt, Option<Plan>), Unplanned> {
         let balance = draft.account().balance();
         if draft.is_suspended() {
-            return Err(Refusal::AccountSuspended);
+            return Err(Refusal::AccountSuspended.into());
         }
         if !balance.debt.is_zero() {
-            return Err(Refusal::InDebt { debt: balance.debt });
+            return Err(Refusal::InDebt { debt: balance.debt }.into());
         }
         if balance.available < self.amount {
             return Err(Refusal::InsufficientConnects {
                 available: balance.available,
                 required: self.amount,
-            });
+            }
+            .into());
         }
         let reference = self
             .reference

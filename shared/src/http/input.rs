@@ -2,7 +2,7 @@
 //!
 //! Every field is read before anything is answered, because a 400 anywhere wins over any 422:
 //!
-//! ```ignore
+//! ```text
 //! let amount = body.required("amount", connects);
 //! let reference = body.optional("reference", text(Reference::try_new));
 //! body.finish(|| Some(SpendCommand { amount: amount?, reference: reference? }))

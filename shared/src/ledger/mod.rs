@@ -21,7 +21,7 @@ use tokio::time::Instant;
 pub use sweeps::Report;
 
 use crate::domain::account::Account;
-use crate::domain::draft::{Draft, Plan};
+use crate::domain::draft::{Draft, Plan, Unplanned};
 use crate::domain::ids::{AccountId, OperationId};
 use crate::domain::policy::Policy;
 use crate::domain::receipt::Receipt;
@@ -204,7 +204,7 @@ impl Ledger {
         id: &OperationId,
         facts: impl AsyncFn(u32) -> Result<F, StoreError>,
         found: impl Fn(Receipt, &Draft<'_>, &F) -> Result<Receipt, Refusal>,
-        plan: impl Fn(Draft<'_>, &F) -> Result<(Receipt, Option<Plan>), Refusal>,
+        plan: impl Fn(Draft<'_>, &F) -> Result<(Receipt, Option<Plan>), Unplanned>,
     ) -> Result<Outcome<Receipt>, Error> {
         self.retry(context, async |lost| {
             let (state, receipt, facts) = futures::try_join!(
@@ -226,7 +226,8 @@ impl Ledger {
                     self.commit(context, plan).await?;
                     Ok(Attempt::Done(Outcome::Applied(receipt)))
                 }
-                Err(refusal) => match self.store.receipt(account, id).await? {
+                Err(Unplanned::Stale) => Err(StoreError::Lost.into()),
+                Err(Unplanned::Refused(refusal)) => match self.store.receipt(account, id).await? {
                     None => Err(refusal.into()),
                     Some(receipt) => {
                         let receipt = found(receipt, &draft, &facts)?;
