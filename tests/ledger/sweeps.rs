@@ -3,11 +3,12 @@
 use connects::domain::account::{Amend, Status};
 use connects::domain::ids::Reason;
 use connects::domain::journal::EntryType;
-use connects::domain::lot::Source;
+use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::spend::SpendCommand;
 use connects::domain::units::Connects;
 use connects::ledger::Context;
 use connects_tests::table::{Table, at, instant, key};
+use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
 
 fn spend(amount: u64) -> SpendCommand {
@@ -190,30 +191,67 @@ async fn holders_are_told_once_of_each_notice() {
     table.audit(&account).await;
 }
 
-/// Five hundred accounts in one run. The memory of a run does not grow with them: it holds a page of
-/// each shard under way.
+/// Many accounts in one run: 500, or as many as `CONNECTS_TEST_ACCOUNTS` says. The memory of a run
+/// does not grow with them: it holds a page of each shard under way.
 #[tokio::test]
-async fn five_hundred_accounts_in_one_run() {
-    let table = Table::new().await;
-    let accounts: Vec<_> = {
-        use futures::stream::{self, StreamExt};
-        stream::iter(0..500)
-            .map(|_| table.open("2025-01-10T09:00:00Z"))
-            .buffer_unordered(16)
-            .collect()
-            .await
+async fn many_accounts_in_one_run() {
+    let count = account_count();
+    let mut policy = Policy::parse(BUILT_IN).unwrap();
+    policy.lots.valid_months = 1;
+    let table = Table::under(policy).await;
+    let accounts: Vec<_> = stream::iter(0..count)
+        .map(|_| table.open("2025-01-10T09:00:00Z"))
+        .buffer_unordered(16)
+        .collect()
+        .await;
+    let later = Context {
+        deadline: Instant::now() + LAMBDA,
+        ..at("2025-02-10T00:00:00Z")
     };
-    let later = at("2025-02-10T00:00:00Z");
+    println!("{count} accounts opened; peak memory {}", peak_memory());
+    let begun = Instant::now();
     let report = table.ledger.sweep_grants(&later, later.now).await.unwrap();
-    assert!(report.accounts >= 500 && report.failed == 0 && !report.unfinished);
+    println!("grants: {report:?}");
+    println!("in {:?}; peak memory {}", begun.elapsed(), peak_memory());
+    assert_eq!((report.accounts, report.entries), (count, count));
+    assert!(report.failed == 0 && !report.unfinished);
     let again = table.ledger.sweep_grants(&later, later.now).await.unwrap();
-    assert_eq!(again.entries, 0);
-    for account in accounts.iter().step_by(97) {
-        let state = table.state(account).await;
-        let granted = state
-            .lots
-            .iter()
-            .filter(|lot| lot.birth().source == Source::MonthlyFree);
-        assert_eq!(granted.count(), 2);
+    assert_eq!(
+        (again.accounts, again.entries),
+        (0, 0),
+        "finished work has left the index"
+    );
+
+    // The two lots of the first day have ended.
+    let later = Context {
+        deadline: Instant::now() + LAMBDA,
+        ..at("2025-02-11T00:00:00Z")
+    };
+    let begun = Instant::now();
+    let report = table.ledger.sweep_expiry(&later, later.now).await.unwrap();
+    println!("expiry: {report:?}");
+    println!("in {:?}; peak memory {}", begun.elapsed(), peak_memory());
+    assert_eq!(
+        (report.accounts, report.failed, report.unfinished),
+        (count, 0, false)
+    );
+    for account in accounts.iter().step_by(accounts.len() / 7) {
+        assert_eq!(table.audit(account).await.balance(), 10);
     }
+}
+
+/// How long one invocation may last.
+const LAMBDA: std::time::Duration = std::time::Duration::from_secs(14 * 60);
+
+#[expect(clippy::disallowed_methods, reason = "a test's own switch")]
+fn account_count() -> u64 {
+    let count = std::env::var("CONNECTS_TEST_ACCOUNTS");
+    count.map_or(500, |count| count.parse().unwrap())
+}
+
+/// The most memory that this process has had, as Linux tells it.
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or("unknown", str::trim).to_owned()
 }

@@ -61,14 +61,16 @@ impl From<ApiGatewayV2httpRequest> for Parts {
         let path = stage
             .and_then(|prefix| Some(format!("/{}", raw_path.strip_prefix(&prefix)?)))
             .unwrap_or(raw_path);
-        let readable = |(name, value): (&HeaderName, &HeaderValue)| {
-            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        // What is no text stays recognisably bad, rather than seeming absent.
+        let text_of = |(name, value): (&HeaderName, &HeaderValue)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (name.as_str().to_owned(), value)
         };
         Self {
             method: event.request_context.http.method.to_string(),
             path,
             query: event.raw_query_string.unwrap_or_default(),
-            headers: event.headers.iter().filter_map(readable).collect(),
+            headers: event.headers.iter().map(text_of).collect(),
             body: if event.is_base64_encoded {
                 BASE64.decode(text.as_bytes()).ok()
             } else {

@@ -128,9 +128,13 @@ impl Problem {
         problem
     }
 
-    /// 503: nothing was changed; try again.
+    /// 503: try again, under the same key.
     pub fn busy() -> Self {
-        let mut problem = Self::new(503, "busy", "nothing was changed; try again");
+        let mut problem = Self::new(
+            503,
+            "busy",
+            "try again; under the same idempotency key nothing happens twice",
+        );
         problem.headers.push(RETRY_AFTER);
         problem
     }
