@@ -1,13 +1,12 @@
 //! Purchases taken back.
 
-use connects::domain::ids::{AccountId, OperationId, Reason};
+use connects::domain::ids::{AccountId, OperationId};
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus};
 use connects::domain::refusal::Refusal;
-use connects::domain::spend::SpendCommand;
 use connects::domain::units::Connects;
 use connects::ledger::Error;
 use connects::payments::Sandbox;
-use connects_tests::table::{Table, at, key};
+use connects_tests::table::{self, Table, at, key};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 
@@ -29,14 +28,9 @@ async fn buy(table: &Table, account: &AccountId, quantity: i64, now: &str) -> Op
 }
 
 async fn spend(table: &Table, account: &AccountId, amount: u64, now: &str) -> Result<(), Error> {
-    let command = SpendCommand {
-        amount: Connects::new(amount),
-        reason: Reason::of("test"),
-        reference: None,
-    };
     let spent = table
         .ledger
-        .spend(&at(now), account, &key(), &command)
+        .spend(&at(now), account, &key(), &table::spend(amount))
         .await;
     spent.map(|_| ())
 }

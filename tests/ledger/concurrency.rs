@@ -1,23 +1,14 @@
 //! Many at once: one total order for each account, nothing lost, doubled or overdrawn.
 
-use connects::domain::ids::{AccountId, Reason};
+use connects::domain::ids::AccountId;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
-use connects::domain::spend::SpendCommand;
 use connects::domain::units::Connects;
 use connects::ledger::Error;
-use connects_tests::table::{Table, at, key};
+use connects_tests::table::{Table, at, key, spend};
 use futures::future::join_all;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
-
-fn spend(amount: u64) -> SpendCommand {
-    SpendCommand {
-        amount: Connects::new(amount),
-        reason: Reason::of("test"),
-        reference: None,
-    }
-}
 
 /// Balance 10, ten parallel spends of 2: five succeed.
 #[tokio::test]

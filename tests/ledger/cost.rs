@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use connects::domain::account::{Amend, Status};
-use connects::domain::ids::{AccountId, OperationId, PromoCode, Reason};
+use connects::domain::ids::{AccountId, OperationId, PromoCode};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
-use connects::domain::spend::SpendCommand;
 use connects::domain::units::Connects;
 use connects::ledger::Ledger;
 use connects::payments::{Charge, Payment, Provider};
 use connects::store::{Cost, Meter};
-use connects_tests::table::{Table, account_id, at, capacity_is_right, instant, key, unique};
+use connects_tests::table::{
+    Table, account_id, at, capacity_is_right, instant, key, spend, unique,
+};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 
@@ -86,11 +87,7 @@ impl Bench {
     }
 
     async fn spend(&self, account: &AccountId, key: &IdempotencyKey, amount: u64) -> OperationId {
-        let command = SpendCommand {
-            amount: Connects::new(amount),
-            reason: Reason::of("test"),
-            reference: None,
-        };
+        let command = spend(amount);
         let spent = self.ledger.spend(&at(NOW), account, key, &command).await;
         spent.unwrap().into_inner().spend_id
     }
@@ -156,11 +153,7 @@ async fn every_operation_keeps_to_its_budget() {
     bench.refund(&account, partly).await;
     bench.costs("refund of a spend", (4, 8, 2, 2));
 
-    let refused = SpendCommand {
-        amount: Connects::new(1_000),
-        reason: Reason::of("test"),
-        reference: None,
-    };
+    let refused = spend(1_000);
     ledger
         .spend(&now, &account, &key(), &refused)
         .await
@@ -243,11 +236,7 @@ async fn every_scheduled_step_keeps_to_its_budget() {
         bench.costs_to_write(step, items, writes);
     }
     let spent = at("2026-02-11T00:00:00Z");
-    let fifteen = SpendCommand {
-        amount: Connects::new(15),
-        reason: Reason::of("test"),
-        reference: None,
-    };
+    let fifteen = spend(15);
     ledger
         .spend(&spent, &account, &key(), &fifteen)
         .await

@@ -1,13 +1,13 @@
 //! Spends and returns that touch more lots than one transaction carries.
 
 use connects::domain::draft::{Draft, MAX_ACTIONS};
-use connects::domain::ids::{AccountId, Reason};
+use connects::domain::ids::AccountId;
 use connects::domain::journal::EntryType;
 use connects::domain::lot::Source;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::spend::SpendCommand;
 use connects::domain::units::Connects;
-use connects_tests::table::{Table, at, instant, key};
+use connects_tests::table::{Table, at, instant, key, spend};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 
@@ -27,14 +27,6 @@ async fn account_of_ones(table: &Table, lots: usize) -> AccountId {
         left -= batch;
     }
     account
-}
-
-fn spend(amount: u64) -> SpendCommand {
-    SpendCommand {
-        amount: Connects::new(amount),
-        reason: Reason::of("test"),
-        reference: None,
-    }
 }
 
 #[tokio::test]

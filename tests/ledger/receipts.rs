@@ -1,24 +1,16 @@
 //! A request happens once, whatever becomes of its answer.
 
-use connects::domain::ids::{Fingerprint, PromoCode, Reason};
+use connects::domain::ids::{Fingerprint, PromoCode};
 use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
-use connects::domain::spend::{SpendAnswer, SpendCommand};
+use connects::domain::spend::SpendAnswer;
 use connects::domain::units::Connects;
 use connects::ledger::{Error, Outcome};
-use connects_tests::table::{Table, at, instant, key, unique};
+use connects_tests::table::{Table, at, instant, key, spend, unique};
 use futures::future::join_all;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
-
-fn spend(amount: u64) -> SpendCommand {
-    SpendCommand {
-        amount: Connects::new(amount),
-        reason: Reason::of("test"),
-        reference: None,
-    }
-}
 
 fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
     match answer {

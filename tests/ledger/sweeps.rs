@@ -1,23 +1,12 @@
 //! Scheduled runs: late, twice, at once, cut off: the same end.
 
 use connects::domain::account::{Amend, Status};
-use connects::domain::ids::Reason;
 use connects::domain::journal::EntryType;
 use connects::domain::policy::{BUILT_IN, Policy};
-use connects::domain::spend::SpendCommand;
-use connects::domain::units::Connects;
 use connects::ledger::Context;
-use connects_tests::table::{Table, at, instant, key};
+use connects_tests::table::{Table, at, instant, key, spend};
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
-
-fn spend(amount: u64) -> SpendCommand {
-    SpendCommand {
-        amount: Connects::new(amount),
-        reason: Reason::of("test"),
-        reference: None,
-    }
-}
 
 async fn entries(
     table: &Table,

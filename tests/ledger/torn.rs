@@ -2,11 +2,9 @@
 
 use connects::domain::account::Account;
 use connects::domain::draft::{Draft, Unplanned};
-use connects::domain::ids::Reason;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
-use connects::domain::spend::SpendCommand;
 use connects::domain::units::Connects;
-use connects_tests::table::{Table, at, key};
+use connects_tests::table::{Table, at, key, spend};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 
@@ -16,11 +14,7 @@ async fn a_mixture_of_before_and_after_is_noticed() {
     let table = Table::new().await;
     let account = table.open(NOW).await;
     let before = table.state(&account).await;
-    let command = SpendCommand {
-        amount: Connects::new(45),
-        reason: Reason::of("test"),
-        reference: None,
-    };
+    let command = spend(45);
     table
         .ledger
         .spend(&at(NOW), &account, &key(), &command)
@@ -57,11 +51,7 @@ async fn a_mixture_of_before_and_after_is_noticed() {
 async fn a_receipt_older_than_the_account_plans_nothing() {
     let table = Table::new().await;
     let account = table.open(NOW).await;
-    let command = SpendCommand {
-        amount: Connects::new(40),
-        reason: Reason::of("test"),
-        reference: None,
-    };
+    let command = spend(40);
     let spent = table
         .ledger
         .spend(&at(NOW), &account, &key(), &command)

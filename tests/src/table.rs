@@ -2,11 +2,13 @@
 //! `CONNECTS_TEST_STORE` names by its address.
 
 use connects::domain::account::{Account, Kind, Open};
-use connects::domain::ids::{AccountId, PersonId, Seq};
+use connects::domain::ids::{AccountId, PersonId, Reason, Seq};
 use connects::domain::journal::Entry;
 use connects::domain::key::IdempotencyKey;
 use connects::domain::policy::{BUILT_IN, Policy};
+use connects::domain::spend::SpendCommand;
 use connects::domain::time::{self, Time};
+use connects::domain::units::Connects;
 use connects::ledger::{Context, Ledger};
 use connects::store::Store;
 use connects_local::emulator::{self, Emulator};
@@ -140,6 +142,15 @@ pub fn account_id() -> AccountId {
 /// An idempotency key that no other request has.
 pub fn key() -> IdempotencyKey {
     IdempotencyKey::try_new(&unique()).unwrap()
+}
+
+/// A spend of that many.
+pub fn spend(amount: u64) -> SpendCommand {
+    SpendCommand {
+        amount: Connects::new(amount),
+        reason: Reason::of("test"),
+        reference: None,
+    }
 }
 
 /// A text that no other call gives.

@@ -164,11 +164,9 @@ impl Store {
             .set_expression_attribute_names(names)
             .set_expression_attribute_values(values)
             .set_return_consumed_capacity(self.capacity());
-        self.call(Access::Write(1), request.send(), |done| {
-            done.consumed_capacity().cloned().into_iter().collect()
-        })
-        .await
-        .map(|_| ())
+        self.call(Access::Write(1), request.send())
+            .await
+            .map(|_| ())
     }
 
     #[expect(
@@ -185,11 +183,9 @@ impl Store {
             .set_return_consumed_capacity(self.capacity())
             .customize()
             .config_override(once);
-        self.call(Access::Write(items), request.send(), |done| {
-            done.consumed_capacity().to_vec()
-        })
-        .await
-        .map(|_| ())
+        self.call(Access::Write(items), request.send())
+            .await
+            .map(|_| ())
     }
 
     fn lot_action(

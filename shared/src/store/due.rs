@@ -64,11 +64,7 @@ impl Store {
             .limit(PAGE)
             .set_exclusive_start_key(start)
             .set_return_consumed_capacity(self.capacity());
-        let page = self
-            .call(Access::Read, request.send(), |page| {
-                page.consumed_capacity().cloned().into_iter().collect()
-            })
-            .await?;
+        let page = self.call(Access::Read, request.send()).await?;
         let items = page.items().iter().filter_map(due_item).collect();
         Ok(DuePage {
             items,
@@ -121,11 +117,7 @@ impl Store {
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":due_at", text(time::text(due_at)))
             .set_return_consumed_capacity(self.capacity());
-        let moved = self
-            .call(Access::Write(1), request.send(), |done| {
-                done.consumed_capacity().cloned().into_iter().collect()
-            })
-            .await;
+        let moved = self.call(Access::Write(1), request.send()).await;
         match moved {
             Ok(_) | Err(StoreError::Lost) => Ok(()),
             Err(error) => Err(error),

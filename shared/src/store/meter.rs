@@ -2,6 +2,12 @@
 
 use std::sync::Mutex;
 
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 
 /// Adds up calls. Calls that are under way together count as one round trip.
@@ -35,6 +41,25 @@ pub enum Access {
     /// Writes so many items.
     Write(usize),
 }
+
+/// An answer that says what it cost, where it was asked to.
+pub(super) trait Consumed {
+    /// For each table.
+    fn consumed(&self) -> Vec<ConsumedCapacity>;
+}
+
+macro_rules! consumed {
+    ($($output:ty),*) => {$(
+        impl Consumed for $output {
+            fn consumed(&self) -> Vec<ConsumedCapacity> {
+                self.consumed_capacity().into_iter().cloned().collect()
+            }
+        }
+    )*};
+}
+
+consumed!(GetItemOutput, QueryOutput, PutItemOutput, UpdateItemOutput);
+consumed!(BatchGetItemOutput, TransactWriteItemsOutput);
 
 impl Meter {
     /// Everything since the last call of this.

@@ -18,9 +18,7 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
 
 pub use client::connect;
 pub use due::{Due, DueItem, DuePage};
@@ -38,7 +36,7 @@ use crate::domain::purchase::Purchase;
 use crate::domain::receipt::Receipt;
 
 use items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, from_item, text, text_of};
-use meter::Access;
+use meter::{Access, Consumed};
 
 /// Items that the first query for a state asks for: the profile, up to 14 lots and the newest entry.
 /// What is left over for older entries is read in vain: at some 460 bytes for an entry, 250 for the
@@ -131,9 +129,9 @@ impl Store {
         &self,
         access: Access,
         request: impl Future<Output = Result<T, SdkError<E, R>>>,
-        consumed: impl FnOnce(&T) -> Vec<ConsumedCapacity>,
     ) -> Result<T, StoreError>
     where
+        T: Consumed,
         E: ProvideErrorMetadata + std::error::Error + 'static,
         R: std::fmt::Debug,
     {
@@ -142,7 +140,7 @@ impl Store {
         }
         let answer = request.await;
         if let Some(meter) = &self.meter {
-            let consumed = answer.as_ref().map(consumed).unwrap_or_default();
+            let consumed = answer.as_ref().map(Consumed::consumed).unwrap_or_default();
             let written = match (&answer, access) {
                 (Err(_), Access::Write(_)) => Access::Write(0),
                 _ => access,
@@ -231,11 +229,7 @@ impl Store {
             .limit(limit)
             .set_exclusive_start_key(start)
             .set_return_consumed_capacity(self.capacity());
-        let page = self
-            .call(Access::Read, request.send(), |page| {
-                page.consumed_capacity().cloned().into_iter().collect()
-            })
-            .await?;
+        let page = self.call(Access::Read, request.send()).await?;
         Ok((page.items.unwrap_or_default(), page.last_evaluated_key))
     }
 
@@ -309,11 +303,7 @@ impl Store {
             .batch_get_item()
             .request_items(&self.table, wanted)
             .set_return_consumed_capacity(self.capacity());
-        let answer = self
-            .call(Access::Read, request.send(), |answer| {
-                answer.consumed_capacity().to_vec()
-            })
-            .await?;
+        let answer = self.call(Access::Read, request.send()).await?;
         let mut slots = answer
             .responses
             .unwrap_or_default()
@@ -371,11 +361,7 @@ impl Store {
             .consistent_read(true)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .set_return_consumed_capacity(self.capacity());
-        let page = self
-            .call(Access::Read, request.send(), |page| {
-                page.consumed_capacity().cloned().into_iter().collect()
-            })
-            .await?;
+        let page = self.call(Access::Read, request.send()).await?;
         page.items
             .unwrap_or_default()
             .into_iter()
@@ -398,11 +384,9 @@ impl Store {
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":email", text(email.as_str()))
             .set_return_consumed_capacity(self.capacity());
-        self.call(Access::Write(1), request.send(), |done| {
-            done.consumed_capacity().cloned().into_iter().collect()
-        })
-        .await
-        .map(|_| ())
+        self.call(Access::Write(1), request.send())
+            .await
+            .map(|_| ())
     }
 
     async fn get(&self, pk: String, sk: String) -> Result<Option<Item>, StoreError> {
@@ -414,11 +398,7 @@ impl Store {
             .key("sk", AttributeValue::S(sk))
             .consistent_read(true)
             .set_return_consumed_capacity(self.capacity());
-        let answer = self
-            .call(Access::Read, request.send(), |answer| {
-                answer.consumed_capacity().cloned().into_iter().collect()
-            })
-            .await?;
+        let answer = self.call(Access::Read, request.send()).await?;
         Ok(answer.item)
     }
 
@@ -430,11 +410,9 @@ impl Store {
             .set_item(Some(item))
             .condition_expression(condition)
             .set_return_consumed_capacity(self.capacity());
-        self.call(Access::Write(1), request.send(), |done| {
-            done.consumed_capacity().cloned().into_iter().collect()
-        })
-        .await
-        .map(|_| ())
+        self.call(Access::Write(1), request.send())
+            .await
+            .map(|_| ())
     }
 }
 

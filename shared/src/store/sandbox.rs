@@ -47,11 +47,7 @@ impl Store {
             .expression_attribute_values(":one", number(1))
             .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew)
             .set_return_consumed_capacity(self.capacity());
-        let done = self
-            .call(Access::Write(1), request.send(), |done| {
-                done.consumed_capacity().cloned().into_iter().collect()
-            })
-            .await?;
+        let done = self.call(Access::Write(1), request.send()).await?;
         from_item(done.attributes.unwrap_or_default())
     }
 
@@ -75,10 +71,7 @@ impl Store {
                 aws_sdk_dynamodb::types::AttributeValue::Bool(true),
             )
             .set_return_consumed_capacity(self.capacity());
-        self.call(Access::Write(1), request.send(), |done| {
-            done.consumed_capacity().cloned().into_iter().collect()
-        })
-        .await?;
+        self.call(Access::Write(1), request.send()).await?;
         item.map(from_item).transpose()
     }
 }
