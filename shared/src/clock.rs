@@ -3,7 +3,7 @@
 //! Builds with the feature `local` take a caller's idea of the time, so that a year can pass in a
 //! test. Three things stand between that and production: the feature is only switched on from a
 //! command line, it does nothing without `CONNECTS_LOCAL=1`, and such a build refuses to start
-//! where `AWS_EXECUTION_ENV` is set.
+//! where AWS Lambda's own variables are set.
 
 use chrono::{SubsecRound, Utc};
 

@@ -28,7 +28,8 @@ const KNOWN: [&str; 7] = [
 ];
 
 const RUST_LOG: &str = "RUST_LOG";
-const AWS_EXECUTION_ENV: &str = "AWS_EXECUTION_ENV";
+/// Set by Lambda: the first on managed runtimes only, the second on all.
+const SET_BY_LAMBDA: [&str; 2] = ["AWS_EXECUTION_ENV", "AWS_LAMBDA_INITIALIZATION_TYPE"];
 
 /// Why a function does not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +44,10 @@ pub enum ConfigError {
     #[error("{0} is not a variable of this system (known: {known})", known = KNOWN.join(", "))]
     Unknown(String),
     /// The feature `local` lets callers set the time.
-    #[error("AWS_EXECUTION_ENV is set and this is a local build, whose callers may set the time")]
+    #[error(
+        "AWS_EXECUTION_ENV or AWS_LAMBDA_INITIALIZATION_TYPE is set, so this is AWS Lambda, and a \
+         local build, whose callers may set the time, does not start there"
+    )]
     LocalBuildInAws,
 }
 
@@ -212,7 +216,8 @@ pub struct ClockConfig {
     /// `CONNECTS_LOCAL`, optional: `1` lets a local build take the time from its callers. Other
     /// builds ignore it.
     pub local: bool,
-    /// `AWS_EXECUTION_ENV`, set by AWS Lambda: a local build refuses to start there.
+    /// `AWS_EXECUTION_ENV` or `AWS_LAMBDA_INITIALIZATION_TYPE`, set by AWS Lambda: a local build
+    /// refuses to start there.
     pub in_aws: bool,
 }
 
@@ -229,7 +234,9 @@ impl ClockConfig {
         };
         Ok(Self {
             local,
-            in_aws: environment.0.contains_key(AWS_EXECUTION_ENV),
+            in_aws: SET_BY_LAMBDA
+                .iter()
+                .any(|name| environment.0.contains_key(*name)),
         })
     }
 }
@@ -324,11 +331,12 @@ mod tests {
             assert_eq!(read.is_ok(), accepted, "{provider:?}");
         }
         assert!(PaymentsConfig::read(&environment(&[]).unwrap()).is_ok());
-        assert!(
-            ClockConfig::read(&value(AWS_EXECUTION_ENV, "AWS_Lambda_rust"))
-                .unwrap()
-                .in_aws
-        );
+        for name in SET_BY_LAMBDA {
+            assert!(
+                ClockConfig::read(&value(name, "on-demand")).unwrap().in_aws,
+                "{name}"
+            );
+        }
         assert_eq!(
             PolicyConfig::read(&environment(&[]).unwrap()).unwrap().path,
             None

@@ -4,10 +4,9 @@
 //! `domain` decides and knows neither AWS nor a clock; `store` alone names attributes.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod http;
 pub mod ledger;
 pub mod payments;
 pub mod store;
-
-pub mod config;

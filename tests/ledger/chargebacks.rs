@@ -107,6 +107,25 @@ async fn what_lapsed_of_the_lot_is_not_owed() {
     }
 }
 
+/// The scheduled run books the lot's end while the chargeback looks for it.
+#[tokio::test]
+async fn an_expiry_that_is_booked_meanwhile_is_counted_once() {
+    let table = Table::new().await;
+    for _ in 0..6 {
+        let account = table.open_empty(NOW).await;
+        let id = buy(&table, &account, 100, NOW).await;
+        spend(&table, &account, 40, NOW).await.unwrap();
+        let later = at("2027-02-01T00:00:00Z");
+        let (done, swept) = futures::join!(
+            table.ledger.chargeback(&later, &account, &id, None),
+            table.ledger.sweep_expiry(&later, later.now),
+        );
+        assert_eq!(swept.unwrap().failed, 0);
+        assert_eq!(done.unwrap().into_inner().balance.debt, Connects::new(40));
+        table.audit(&account).await;
+    }
+}
+
 #[tokio::test]
 async fn once_only() {
     let table = Table::new().await;

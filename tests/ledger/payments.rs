@@ -194,3 +194,33 @@ async fn one_key_at_once_is_one_purchase() {
     assert_eq!(table.audit(&account).await.balance(), 20);
     assert_eq!(issued(&table, &account).await, 1);
 }
+
+/// Giving up is final either way: what was taken stays taken however often it is cancelled, and
+/// what was cancelled is never charged.
+#[tokio::test]
+async fn a_cancelled_charge_stays_what_it_was() {
+    let table = Table::new().await;
+    let sandbox = sandbox(&table);
+    let account = table.open_empty(NOW).await;
+    for (method, asked, cancelled, after) in [
+        ("sandbox_timeout", 1, Payment::Paid, Payment::Paid),
+        ("sandbox_approve", 1, Payment::Paid, Payment::Paid),
+        ("sandbox_late", 1, Payment::Declined, Payment::Declined),
+        ("sandbox_approve", 0, Payment::Declined, Payment::Declined),
+    ] {
+        let purchase = PurchaseCommand::id(&account, &key());
+        let (_, price) = table.ledger.policy().price(20).unwrap();
+        let charge = Charge {
+            purchase: &purchase,
+            price: &price,
+            method,
+        };
+        for _ in 0..asked {
+            sandbox.charge(&charge).await;
+        }
+        for _ in 0..2 {
+            assert_eq!(sandbox.cancel(&charge).await, cancelled, "{method} {asked}");
+        }
+        assert_eq!(sandbox.charge(&charge).await, after, "{method} {asked}");
+    }
+}

@@ -1,12 +1,14 @@
 //! A request happens once, whatever becomes of its answer.
 
 use connects::domain::ids::{Fingerprint, PromoCode};
-use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::promo::{PromoKind, RedeemCommand, Terms};
+use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
 use connects::domain::spend::SpendAnswer;
 use connects::domain::units::Connects;
 use connects::ledger::{Error, Outcome};
+use connects::payments::Sandbox;
 use connects_tests::table::{Table, at, instant, key, spend, unique};
 use futures::future::join_all;
 
@@ -140,6 +142,74 @@ async fn two_refunds_of_one_spend_never_return_more_than_was_spent() {
     };
     assert!(refused.into_iter().all(|answer| refusal(answer) == left));
     assert_eq!(table.audit(&account).await.balance(), 45);
+}
+
+/// Refunds, redemptions and purchases have ids and receipts too. None of them is a spend, and a
+/// spend is no purchase.
+#[tokio::test]
+async fn only_a_spend_is_refunded_and_only_a_purchase_is_a_purchase() {
+    let table = Table::new().await;
+    let account = table.open(NOW).await;
+    let (now, ledger) = (at(NOW), &table.ledger);
+    let refund = |id| RefundCommand {
+        of: RefundOf::SpendId(id),
+        amount: None,
+        reason: RefundReason::Goodwill,
+    };
+    let first = ledger.spend(&now, &account, &key(), &spend(50)).await;
+    let first = first.unwrap().into_inner().spend_id;
+    let back = ledger
+        .refund(&now, &account, &key(), &refund(first.clone()))
+        .await;
+    let back = back.unwrap().into_inner().refund_id;
+    ledger
+        .spend(&now, &account, &key(), &spend(50))
+        .await
+        .unwrap();
+
+    let code = PromoCode::try_new(&unique()[..30]).unwrap();
+    let terms = Terms {
+        kind: PromoKind::Grant,
+        quantity: Connects::new(7),
+        valid_from: instant(NOW),
+        valid_until: instant("2026-02-01T00:00:00Z"),
+        max_redemptions: None,
+        kinds: None,
+        plans: None,
+        lot_valid_days: Some(14),
+    };
+    ledger.put_promo(&now, &code, &terms).await.unwrap();
+    ledger.redeem(&now, &account, None, &code).await.unwrap();
+    let redemption = RedeemCommand { code }.id(&account);
+    ledger
+        .spend(&now, &account, &key(), &spend(7))
+        .await
+        .unwrap();
+
+    let buy = PurchaseCommand {
+        quantity: 10,
+        promo_code: None,
+        payment_method: None,
+    };
+    let sandbox = Sandbox::new(ledger.store().clone());
+    let bought = ledger
+        .purchase(&now, &sandbox, &account, &key(), &buy)
+        .await;
+    let bought = bought.unwrap().into_inner().purchase_id;
+
+    let before = table.state(&account).await;
+    for id in [back, redemption, bought] {
+        let refused = ledger
+            .refund(&now, &account, &key(), &refund(id.clone()))
+            .await;
+        assert_eq!(refusal(refused), Refusal::SpendNotFound, "{id}");
+    }
+    let refused = ledger.purchase_by_id(&now, &account, &first).await;
+    assert_eq!(refusal(refused), Refusal::PurchaseNotFound);
+    let refused = ledger.chargeback(&now, &account, &first, None).await;
+    assert_eq!(refusal(refused), Refusal::PurchaseNotFound);
+    assert_eq!(table.state(&account).await, before);
+    assert_eq!(table.audit(&account).await.balance(), 10);
 }
 
 #[tokio::test]

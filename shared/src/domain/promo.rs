@@ -225,6 +225,10 @@ impl RedeemCommand {
         let account = draft.account().id.clone();
         let slot = match &facts.slots {
             None => promo.first_slot(&account),
+            // Slots that were read while the terms changed say nothing about what is left.
+            Some(slots) if slots.iter().any(|slot| slot.version != promo.version) => {
+                return Err(Unplanned::Stale);
+            }
             Some(slots) => promo
                 .slot_with_room(&account, slots)
                 .ok_or(Refusal::PromoExhausted)?,

@@ -77,6 +77,8 @@ impl Request {
             .as_deref()
             .ok_or_else(|| Problem::malformed("the body's base64 is broken"));
         let mut fields = Fields::of_body(body?)?;
+        // A route that needs no key takes none that is no key either.
+        self.idempotency_key_if_any()?;
         fields.refuse_all_of(self.query()?);
         Ok(fields)
     }

@@ -1,7 +1,7 @@
 //! Spends, refunds, redemptions and promo codes.
 
 use super::{Attempt, Context, Error, Ledger, Outcome};
-use crate::domain::ids::{AccountId, PromoCode};
+use crate::domain::ids::{AccountId, Operation, PromoCode};
 use crate::domain::key::IdempotencyKey;
 use crate::domain::promo::{self, PromoFacts, PromoView, RedeemAnswer, RedeemCommand, Terms};
 use crate::domain::refund::{RefundAnswer, RefundCommand, RefundOf};
@@ -56,8 +56,11 @@ impl Ledger {
                 account,
                 &id,
                 async |_| match &command.of {
-                    RefundOf::SpendId(spend) => self.store.receipt(account, spend).await,
-                    RefundOf::JobId(_) => Ok(None),
+                    // Refunds and redemptions have receipts too; what they brought is not refunded.
+                    RefundOf::SpendId(spend) if spend.is(Operation::Spend) => {
+                        self.store.receipt(account, spend).await
+                    }
+                    RefundOf::SpendId(_) | RefundOf::JobId(_) => Ok(None),
                 },
                 |receipt, _, _| receipt.for_request(&fingerprint),
                 |draft, spend| command.plan(draft, &id, spend.as_ref()),

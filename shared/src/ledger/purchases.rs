@@ -46,7 +46,7 @@ impl Ledger {
     ) -> Result<Outcome<PurchaseView>, Error> {
         let id = PurchaseCommand::id(account, key);
         let begun = self
-            .retry(context, async |_| {
+            .retry(context, async |lost| {
                 let (state, existing) = futures::try_join!(
                     self.store.load(account),
                     self.store.purchase(account, &id),
@@ -57,7 +57,15 @@ impl Ledger {
                     if purchase.fingerprint != command.fingerprint() {
                         return Err(Refusal::IdempotencyKeyReused.into());
                     }
-                    return Ok(Attempt::Done(Outcome::Replayed((purchase, state))));
+                    // Ours, if writing it down was answered so late that it was done twice.
+                    let ours = lost > 0
+                        && purchase.status == PurchaseStatus::Pending
+                        && purchase.created_at == context.now;
+                    let begun = (purchase, state);
+                    return Ok(Attempt::Done(match ours {
+                        true => Outcome::Applied(begun),
+                        false => Outcome::Replayed(begun),
+                    }));
                 }
                 self.no_code(command).await?;
                 let purchase = Purchase::pending(
@@ -186,7 +194,8 @@ impl Ledger {
         Ok(charged_back.map(|purchase| PurchaseView::of(&purchase, Balance::default())))
     }
 
-    /// How much of a lot lapsed unused, booked before or in this draft.
+    /// How much of a lot lapsed unused, booked before or in this draft. What another request books
+    /// meanwhile is not counted: it makes this draft stale.
     async fn lapsed_of(
         &self,
         context: &Context,
@@ -196,6 +205,8 @@ impl Ledger {
         if birth.expires_at() > draft.now() {
             return Ok(Connects::ZERO);
         }
+        let first = draft.entries().first().map(|entry| entry.seq);
+        let first = first.unwrap_or(draft.account().head.seq.next());
         let due = draft
             .entries()
             .iter()
@@ -218,7 +229,7 @@ impl Ledger {
             lapsed += page
                 .entries
                 .iter()
-                .filter(|entry| entry.r#type == EntryType::Expire)
+                .filter(|entry| entry.r#type == EntryType::Expire && entry.seq < first)
                 .flat_map(|entry| &entry.lots)
                 .filter(|lot| lot.lot_id == birth.id)
                 .map(|lot| lot.amount)

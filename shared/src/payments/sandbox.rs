@@ -65,9 +65,15 @@ impl Provider for Sandbox {
     }
 
     async fn cancel(&self, charge: &Charge<'_>) -> Payment {
-        match self.store.sandbox_cancel(charge.purchase).await {
+        match self.store.sandbox_remembered(charge.purchase).await {
             Ok(Some(remembered)) if taken(&remembered) => Payment::Paid,
-            Ok(_) => Payment::Declined,
+            Ok(remembered) => {
+                let asked = remembered.map_or(0, |remembered| remembered.asked);
+                match self.store.sandbox_cancel(charge.purchase, asked).await {
+                    Ok(()) => Payment::Declined,
+                    Err(error) => no_answer(charge, &error),
+                }
+            }
             Err(error) => no_answer(charge, &error),
         }
     }

@@ -15,8 +15,10 @@ mod sandbox;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
 
@@ -28,7 +30,7 @@ pub use sandbox::SandboxCharge;
 
 use crate::domain::account::{Account, Profile, Torn};
 use crate::domain::email::Email;
-use crate::domain::ids::{AccountId, OperationId, PersonId, PromoCode, Seq};
+use crate::domain::ids::{AccountId, Operation, OperationId, PersonId, PromoCode, Seq};
 use crate::domain::journal::Entry;
 use crate::domain::lot::Lot;
 use crate::domain::promo::{Promo, PromoState, Slot};
@@ -54,6 +56,9 @@ const MAX_TORN_READS: u32 = 3;
 
 /// How often a state that commits keep tearing is read before its reader waits for a better moment.
 const MAX_READS: u32 = 6;
+
+/// The pause before a torn state is read again, in milliseconds.
+const TORN_PAUSE_MS: std::ops::RangeInclusive<u64> = 2..=12;
 
 /// What went wrong with the table.
 #[derive(Debug, thiserror::Error)]
@@ -125,15 +130,14 @@ impl Store {
     }
 
     /// Sends a request, counts it and sorts its failure.
-    async fn call<T, E, R>(
+    async fn call<T, E>(
         &self,
         access: Access,
-        request: impl Future<Output = Result<T, SdkError<E, R>>>,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, StoreError>
     where
         T: Consumed,
         E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
     {
         if let Some(meter) = &self.meter {
             meter.begin();
@@ -172,6 +176,8 @@ impl Store {
                         return Err(torn.into());
                     }
                     torn_at = (seq, times);
+                    // A commit is applied item by item: give it the time to be.
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(TORN_PAUSE_MS))).await;
                     limit = (limit * QUERY_GROWTH).min(MAX_QUERY);
                 }
             }
@@ -239,14 +245,6 @@ impl Store {
         Ok(profile.await?.is_some())
     }
 
-    /// An account's profile alone: who holds it.
-    pub async fn profile(&self, id: &AccountId) -> Result<Option<Profile>, StoreError> {
-        self.get(keys::account(id), keys::PROFILE.to_owned())
-            .await?
-            .map(|item| Ok(from_item::<ProfileItem>(item)?.into()))
-            .transpose()
-    }
-
     /// An operation's receipt.
     pub async fn receipt(
         &self,
@@ -259,12 +257,15 @@ impl Store {
             .transpose()
     }
 
-    /// A purchase.
+    /// A purchase; none under another operation's id.
     pub async fn purchase(
         &self,
         account: &AccountId,
         id: &OperationId,
     ) -> Result<Option<Purchase>, StoreError> {
+        if !id.is(Operation::Purchase) {
+            return Ok(None);
+        }
         self.get(keys::account(account), keys::receipt(id))
             .await?
             .map(from_item)
@@ -421,10 +422,9 @@ fn slot_number(pk: &str) -> Option<u32> {
 }
 
 /// Whether a failure means a lost race, an unknown outcome or a mistake of ours.
-fn sort<E, R>(error: &SdkError<E, R>) -> StoreError
+fn sort<E>(error: &SdkError<E, HttpResponse>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     let SdkError::ServiceError(service) = error else {
         return StoreError::Unanswered(format!("{error:?}"));
@@ -437,10 +437,10 @@ where
         "ThrottlingException"
         | "ProvisionedThroughputExceededException"
         | "RequestLimitExceeded"
-        | "TransactionInProgressException"
-        | "InternalServerError"
-        | "ServiceUnavailable"
-        | "" => StoreError::Unanswered(format!("{failure}")),
+        | "TransactionInProgressException" => StoreError::Unanswered(failure.to_string()),
+        _ if service.raw().status().is_server_error() => {
+            StoreError::Unanswered(failure.to_string())
+        }
         code => StoreError::Rejected(format!("{code}: {message}")),
     }
 }
