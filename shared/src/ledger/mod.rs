@@ -213,12 +213,12 @@ impl Ledger {
                 facts(lost),
             )?;
             let state = state.ok_or(Refusal::AccountNotFound)?;
-            let settled = self.settle(context, state.clone());
             if let Some(receipt) = receipt {
+                let settled = self.settle(context, state);
                 let receipt = found(receipt, &settled.draft, &facts)?;
                 return Ok(Attempt::Done(Outcome::Replayed(receipt)));
             }
-            let Some(draft) = self.ready(context, state, settled).await? else {
+            let Some(draft) = self.ready(context, state).await? else {
                 return Ok(Attempt::Again);
             };
             match plan(draft.clone(), &facts) {
@@ -251,8 +251,7 @@ impl Ledger {
         self.retry(context, async |_| {
             let (state, facts) = futures::try_join!(self.store.load(account), facts())?;
             let state = state.ok_or(Refusal::AccountNotFound)?;
-            let settled = self.settle(context, state.clone());
-            let Some(draft) = self.ready(context, state, settled).await? else {
+            let Some(draft) = self.ready(context, state).await? else {
                 return Ok(Attempt::Again);
             };
             let (answer, plan) = plan(draft, facts).await?;
@@ -271,13 +270,12 @@ impl Ledger {
         settle::settle(&self.policy, context.now, state)
     }
 
-    /// The settled draft that a command can be planned on; none after something had to be
+    /// Settles: the draft that a command can be planned on; none after something had to be
     /// committed before it: pending lots, or more settling than goes with a command.
     async fn ready<'s>(
         &'s self,
         context: &Context,
         state: Account,
-        settled: Settled<'s>,
     ) -> Result<Option<Draft<'s>>, Error> {
         if state.head.at > context.now + MAX_CLOCK_AHEAD {
             return Err(Error::Fault(Fault::ClockAhead {
@@ -291,6 +289,7 @@ impl Ledger {
                 .await?;
             return Ok(None);
         }
+        let settled = self.settle(context, state);
         if !settled.complete {
             self.store.commit_if(settled.draft.finish(vec![]).1).await?;
             return Ok(None);

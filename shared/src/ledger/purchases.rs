@@ -302,8 +302,7 @@ impl Ledger {
                 return Ok(Attempt::Done(current));
             }
             let state = state.ok_or(Refusal::AccountNotFound)?;
-            let settled = self.settle(context, state.clone());
-            let Some(draft) = self.ready(context, state, settled).await? else {
+            let Some(draft) = self.ready(context, state).await? else {
                 return Ok(Attempt::Again);
             };
             let (paid, plan) = purchase.plan_credit(draft);

@@ -158,8 +158,7 @@ impl Ledger {
         self.retry(context, async |_| {
             let state = self.load(account).await?;
             let from = *before.get_or_insert(state.head.seq);
-            let settled = self.settle(context, state.clone());
-            let Some(draft) = self.ready(context, state, settled).await? else {
+            let Some(draft) = self.ready(context, state).await? else {
                 return Ok(Attempt::Again);
             };
             let (state, plan) = draft.finish(vec![]);
