@@ -18,3 +18,4 @@ pub mod schedule;
 pub mod stack;
 pub mod table;
 pub mod token;
+pub mod wire;

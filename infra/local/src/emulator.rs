@@ -4,6 +4,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -14,6 +15,7 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType, TableStatus,
 };
 use dynoxide::Database;
+use rusqlite::Connection;
 use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::sync::oneshot;
@@ -125,16 +127,38 @@ impl Emulator {
     }
 }
 
-/// Starts the embedded stand-in, with its data in a folder or in memory.
-pub async fn embedded(data: Option<&Path>) -> Result<Emulator> {
-    let database = match data {
+/// What the emulator lacks: it looks for a stream's last number among all records of all streams,
+/// with every item written, and it never drops a record.
+const STREAM_INDEXES: &str = "
+    CREATE INDEX IF NOT EXISTS connects_stream_numbers
+        ON _stream_records (table_name, CAST(sequence_number AS INTEGER));
+    CREATE INDEX IF NOT EXISTS connects_shard_numbers
+        ON _stream_records (table_name, shard_id, CAST(sequence_number AS INTEGER));";
+
+/// The embedded stand-in's data, in a folder or in memory.
+pub fn database(data: Option<&Path>) -> Result<Database> {
+    static OPENED: AtomicUsize = AtomicUsize::new(0);
+    let name = match data {
         Some(folder) => {
             let file = folder.join("connects.db");
             let name = file.to_str().doing("the data folder's name is not UTF-8")?;
-            Database::new(name).doing(file.display())?
+            name.to_owned()
         }
-        None => Database::memory().doing("the embedded DynamoDB")?,
+        // Named, so that a second connection finds it.
+        None => {
+            let number = OPENED.fetch_add(1, Ordering::Relaxed);
+            format!("file:connects-{number}?mode=memory&cache=shared")
+        }
     };
+    let database = Database::new(&name).doing(&name)?;
+    let indexes = Connection::open(&name).and_then(|c| c.execute_batch(STREAM_INDEXES));
+    indexes.doing("the stream's indexes")?;
+    Ok(database)
+}
+
+/// Starts the embedded stand-in, with its data in a folder or in memory.
+pub async fn embedded(data: Option<&Path>) -> Result<Emulator> {
+    let database = database(data)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
     let listener = listener.doing("a port for the embedded DynamoDB")?;
     let address = listener.local_addr().doing("the embedded DynamoDB")?;
@@ -217,6 +241,11 @@ pub fn client(endpoint: &str) -> Client {
 /// Creates the table as the template has it, unless it is there from an earlier run.
 pub async fn ensure_table(endpoint: &str, name: &str, table: &Table) -> Result<()> {
     let client = client(endpoint);
+    ensure(&client, name, table).await
+}
+
+/// The same, through any client.
+pub async fn ensure(client: &Client, name: &str, table: &Table) -> Result<()> {
     let exists = match client.describe_table().table_name(name).send().await {
         Ok(_) => true,
         Err(e)
@@ -225,10 +254,10 @@ pub async fn ensure_table(endpoint: &str, name: &str, table: &Table) -> Result<(
         {
             false
         }
-        Err(e) => return Err(DisplayErrorContext(e)).doing(endpoint),
+        Err(e) => return Err(DisplayErrorContext(e)).doing(name),
     };
     if !exists {
-        create(&client, name, table).await?;
+        create(client, name, table).await?;
     }
     let active = async {
         loop {

@@ -26,17 +26,25 @@ pub async fn connect() -> Client {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(OPERATION)
-        .build();
-    let retries = RetryConfig::standard().with_initial_backoff(FIRST_PAUSE);
     let config = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
-        .timeout_config(timeouts)
-        .retry_config(retries)
+        .timeout_config(timeouts())
+        .retry_config(retries())
         .load()
         .await;
     Client::new(&config)
+}
+
+/// How long a function waits for the table.
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(OPERATION)
+        .build()
+}
+
+/// How a function repeats a call that the table did not take.
+pub fn retries() -> RetryConfig {
+    RetryConfig::standard().with_initial_backoff(FIRST_PAUSE)
 }

@@ -22,7 +22,7 @@ use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
 
-pub use client::connect;
+pub use client::{connect, retries, timeouts};
 pub use due::{Due, DueItem, DuePage};
 pub use keys::{DUE_SHARDS, DueKind};
 pub use meter::{Cost, Meter};
