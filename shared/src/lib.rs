@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod defect;
 pub mod domain;
 pub mod http;
 pub mod ledger;

@@ -11,10 +11,12 @@
 )]
 
 pub mod client;
+pub mod faults;
 pub mod holder;
 pub mod items;
 pub mod model;
 pub mod schedule;
+pub mod simulator;
 pub mod stack;
 pub mod table;
 pub mod token;

@@ -87,7 +87,21 @@ impl Model {
         self.seq
     }
 
-    fn follow(&mut self, entry: &Entry) -> Result<(), String> {
+    /// What is owed.
+    pub fn debt(&self) -> u64 {
+        self.debt
+    }
+
+    /// When the last entry was booked.
+    pub fn at(&self) -> Option<Time> {
+        self.at
+    }
+
+    /// Follows one more entry.
+    ///
+    /// # Errors
+    /// Says what it does that the queue does not.
+    pub fn follow(&mut self, entry: &Entry) -> Result<(), String> {
         let same = |what: &str, is: bool| is.then_some(()).ok_or(what.to_owned());
         same("a gap before this entry", entry.seq == self.seq.next())?;
         same(

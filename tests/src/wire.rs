@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_dynamodb::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
@@ -139,6 +140,12 @@ impl Emulated {
                 ACCESS_KEY, ACCESS_KEY, None, None, "local",
             ))
             .retry_config(connects::store::retries())
+            // Its own, as a process has: what one client failed at must not show in another.
+            .retry_partition(
+                RetryPartition::custom("emulated")
+                    .token_bucket(TokenBucket::default())
+                    .build(),
+            )
             .timeout_config(connects::store::timeouts())
             .http_client(http_client_fn(move |_, _| wire.clone()));
         Client::from_conf(config.build())

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod process;
 pub mod project;
 pub mod schedule;
+pub mod simulation;
 pub mod stack;
 pub mod state;
 pub mod template;

@@ -1,4 +1,4 @@
-//! The local stack: `cargo local up`, `token`, `fire`, `demo` and `test`.
+//! The local stack: `cargo local up`, `token`, `fire`, `demo`, `test` and `simulate`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use connects_local::project::Project;
 use connects_local::stack::{self, Options, Site, Stack};
 use connects_local::state::{self, Features};
 use connects_local::template::Template;
-use connects_local::{demo, environment, functions, schedule, testing};
+use connects_local::{demo, environment, functions, schedule, simulation, testing};
 
 /// Connects on one machine: every function, DynamoDB and the API gateway.
 #[derive(Debug, Parser)]
@@ -39,6 +39,8 @@ enum Command {
     Demo,
     /// Set up whatever the tests need and run all of them
     Test(Test),
+    /// Run random histories under random faults and check each from end to end
+    Simulate(Simulate),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +88,14 @@ struct Fire {
 struct Test {
     /// Arguments for cargo test, after `--`
     #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+struct Simulate {
+    /// Arguments for the simulator: `--help` lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
@@ -152,6 +162,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Fire(fire) => fire.run(&project, state).await,
         Command::Demo => show(&project, state).await,
         Command::Test(test) => testing::run(&project, &test.arguments).await,
+        Command::Simulate(simulate) => simulation::run(&project, &simulate.arguments).await,
     }
 }
 

@@ -20,6 +20,7 @@ use super::receipt::Receipt;
 use super::refusal::Refusal;
 use super::time::{self, Time};
 use super::units::Connects;
+use crate::defect::{Defect, present};
 
 /// Actions that one `TransactWriteItems` carries.
 pub const MAX_ACTIONS: usize = 100;
@@ -156,7 +157,10 @@ impl<'p> Draft<'p> {
         Self {
             policy,
             // Time never goes back within a journal, whatever the clocks of its writers say.
-            now: now.max(account.head.at),
+            now: match present(Defect::ClockBack) {
+                false => now.max(account.head.at),
+                true => now,
+            },
             profile_was: account.profile.seq,
             profile_changed: false,
             entries: vec![],
@@ -330,7 +334,7 @@ impl<'p> Draft<'p> {
     /// Moves the next grant on, past a cycle start that is dealt with.
     pub fn cycle_done(&mut self, next: NaiveDate) {
         self.account.profile.next_grant_on = next;
-        self.profile_changed = true;
+        self.profile_changed = !present(Defect::CycleTwice);
     }
 
     /// Takes exactly `amount` out of the lots in the order of use, without an entry; the caller
@@ -338,6 +342,9 @@ impl<'p> Draft<'p> {
     fn take(&mut self, amount: Connects) -> Option<Vec<Slice>> {
         let mut order: Vec<&mut Lot> = self.account.lots.iter_mut().collect();
         self.policy.use_order(&mut order);
+        if present(Defect::NewestFirst) {
+            order.reverse();
+        }
         let slices: Vec<Slice> = order
             .into_iter()
             .scan(amount, |wanted, lot| {

@@ -6,6 +6,7 @@ use super::key::IdempotencyKey;
 use super::lot::Slice;
 use super::refusal::Refusal;
 use super::units::Connects;
+use crate::defect::{Defect, present};
 
 /// The receipt of a spend, a refund or a redemption. Its answer is made from it alone, and a spend's
 /// says which lots a refund goes back to.
@@ -34,7 +35,10 @@ pub struct Receipt {
 impl Receipt {
     /// What of a spend can still come back.
     pub fn returnable(&self) -> Connects {
-        self.amount - self.returned
+        match present(Defect::RefundUncounted) {
+            false => self.amount - self.returned,
+            true => self.amount,
+        }
     }
 
     /// This receipt, if the request that finds it is the one that made it.
@@ -42,7 +46,7 @@ impl Receipt {
     /// # Errors
     /// `idempotency_key_reused` when it is another.
     pub fn for_request(self, fingerprint: &Fingerprint) -> Result<Self, Refusal> {
-        match self.fingerprint == *fingerprint {
+        match self.fingerprint == *fingerprint || present(Defect::AnyBody) {
             true => Ok(self),
             false => Err(Refusal::IdempotencyKeyReused),
         }

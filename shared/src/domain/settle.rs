@@ -10,6 +10,7 @@ use super::draft::{Draft, MAX_SETTLE_ENTRIES};
 use super::ids::Reference;
 use super::policy::Policy;
 use super::time::{self, Time};
+use crate::defect::{Defect, present};
 
 /// An account settled at an instant.
 #[derive(Debug, Clone)]
@@ -71,7 +72,7 @@ fn next_due(draft: &Draft<'_>) -> Option<Due> {
         .iter()
         .enumerate()
         .map(|(place, lot)| (lot.birth().expires_at(), place))
-        .filter(|(at, _)| *at <= now)
+        .filter(|(at, _)| *at <= now && !present(Defect::ExpiryIgnored))
         .min();
     let cycle = Some(time::midnight(account.profile.next_grant_on)).filter(|at| *at <= now);
     match (expiry, cycle) {
@@ -86,7 +87,10 @@ fn next_due(draft: &Draft<'_>) -> Option<Due> {
 fn begin_cycle(draft: &mut Draft<'_>) {
     let profile = &draft.account().profile;
     let start = profile.next_grant_on;
-    let next = cycle::after(profile.anchor, start);
+    let mut next = cycle::after(profile.anchor, start);
+    if present(Defect::CycleSkipped) {
+        next = cycle::after(profile.anchor, next);
+    }
     let begins_at = time::midnight(start);
     let brings_something = draft.account().has_grants(draft.policy());
     if draft.is_suspended() && brings_something {

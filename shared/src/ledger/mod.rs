@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 pub use sweeps::Report;
 
+use crate::defect::{self, Defect, present};
 use crate::domain::account::Account;
 use crate::domain::draft::{Draft, Plan, Unplanned};
 use crate::domain::ids::{AccountId, OperationId};
@@ -218,6 +219,7 @@ impl Ledger {
                 let receipt = found(receipt, &settled.draft, &facts)?;
                 return Ok(Attempt::Done(Outcome::Replayed(receipt)));
             }
+            let state = defect::resent(lost, state);
             let Some(draft) = self.ready(context, state).await? else {
                 return Ok(Attempt::Again);
             };
@@ -227,6 +229,9 @@ impl Ledger {
                     Ok(Attempt::Done(Outcome::Applied(receipt)))
                 }
                 Err(Unplanned::Stale) => Err(StoreError::Lost.into()),
+                Err(Unplanned::Refused(refusal)) if present(Defect::RefusalAtOnce) => {
+                    Err(refusal.into())
+                }
                 Err(Unplanned::Refused(refusal)) => match self.store.receipt(account, id).await? {
                     None => Err(refusal.into()),
                     Some(receipt) => {
@@ -304,7 +309,10 @@ impl Ledger {
             .as_ref()
             .filter(|plan| plan.leaves_pending)
             .map(|plan| plan.account.clone());
-        self.store.commit_if(plan).await?;
+        match self.store.commit_if(plan).await {
+            Err(StoreError::Unanswered(_)) if present(Defect::UnansweredIsDone) => {}
+            done => done?,
+        }
         if let Some(account) = rest
             && let Err(error) = self.write_pending(context, &account).await
         {

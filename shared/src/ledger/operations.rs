@@ -1,6 +1,7 @@
 //! Spends, refunds, redemptions and promo codes.
 
 use super::{Attempt, Context, Error, Ledger, Outcome};
+use crate::defect::{Defect, present};
 use crate::domain::ids::{AccountId, Operation, PromoCode};
 use crate::domain::key::IdempotencyKey;
 use crate::domain::promo::{self, PromoFacts, PromoView, RedeemAnswer, RedeemCommand, Terms};
@@ -91,7 +92,9 @@ impl Ledger {
                 async |lost| {
                     let promo = self.store.promo(code).await?;
                     let slots = match &promo {
-                        Some(promo) if lost > 0 => Some(self.store.promo_slots(promo).await?),
+                        Some(promo) if lost > 0 || present(Defect::CapBefore) => {
+                            Some(self.store.promo_slots(promo).await?)
+                        }
                         _ => None,
                     };
                     Ok(PromoFacts { promo, slots })

@@ -10,6 +10,7 @@
 //! first, so that `declined` is final.
 
 use super::{Attempt, Context, Error, Ledger, Outcome};
+use crate::defect::{Defect, present};
 use crate::domain::account::{Account, Balance};
 use crate::domain::draft::Draft;
 use crate::domain::history::{Query, Range};
@@ -277,6 +278,9 @@ impl Ledger {
         read: Option<&Account>,
     ) -> Result<Purchase, Error> {
         match payment {
+            Payment::Open if present(Defect::OpenIsDeclined) => {
+                self.decline(context, account, purchase).await
+            }
             Payment::Open => Ok(purchase),
             Payment::Paid => self.credit(context, account, purchase, read).await,
             Payment::Declined => self.decline(context, account, purchase).await,

@@ -33,7 +33,7 @@ use crate::domain::time::{self, Time};
 
 use super::items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, number, text, to_item};
 use super::meter::Access;
-use super::{DueKind, Store, StoreError, keys};
+use super::{DueKind, Store, StoreError, broken, keys};
 
 const IS_NEW: &str = "attribute_not_exists(pk)";
 
@@ -169,11 +169,18 @@ impl Store {
             .map(|_| ())
     }
 
+    async fn transact(&self, actions: Vec<TransactWriteItem>) -> Result<(), StoreError> {
+        for actions in broken::sent(actions) {
+            self.send(actions).await?;
+        }
+        Ok(())
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that sends a transaction"
     )]
-    async fn transact(&self, actions: Vec<TransactWriteItem>) -> Result<(), StoreError> {
+    async fn send(&self, actions: Vec<TransactWriteItem>) -> Result<(), StoreError> {
         let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
         let items = actions.len();
         let request = self

@@ -1,0 +1,33 @@
+//! `cargo local simulate`: builds the simulator and runs it.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::failure::{Doing, Failure, Result};
+use crate::project::Project;
+use crate::tools;
+
+/// Asks for a build that can be broken on purpose.
+const DEFECTS: &str = "--defects";
+
+/// Runs the simulator; `arguments` are handed to it.
+pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["run", "--profile", "proof", "--package", "connects-tests"])
+        .args(["--bin", "simulate"])
+        .current_dir(project.root())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if arguments.iter().any(|argument| argument == DEFECTS) {
+        cargo.args(["--features", "connects/defects"]);
+    }
+    cargo.arg("--").args(arguments);
+    tools::without_cargo_run(&mut cargo);
+    if cargo.status().await.doing("cargo run")?.success() {
+        Ok(())
+    } else {
+        Err(Failure::new("the simulation failed"))
+    }
+}

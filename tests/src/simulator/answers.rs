@@ -1,0 +1,441 @@
+//! Whether what clients heard is what happened: every acknowledged effect once and in time, every
+//! refused one not at all, and every read a state there was while it was under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use connects::domain::account::Status;
+use connects::domain::ids::{AccountId, Fingerprint, OperationId};
+use connects::domain::policy::Policy;
+use connects::domain::promo::RedeemCommand;
+use connects::domain::purchase::{PurchaseCommand, PurchaseStatus};
+use connects::domain::refund::{RefundCommand, RefundOf};
+use connects::domain::refusal::Refusal;
+use connects::domain::spend::SpendCommand;
+use connects::domain::units::Connects;
+use serde_json::{Value, json};
+
+use super::snapshot::{Partition, ReceiptRow, Snapshot};
+use super::state::{Moment, Moments};
+use super::world::{Asked, Attempt, Heard};
+
+/// Everything that is known of a history at its end.
+#[derive(Debug)]
+pub struct Evidence<'e> {
+    /// The table.
+    pub snapshot: &'e Snapshot,
+    /// What each account was, entry by entry.
+    pub moments: &'e BTreeMap<String, Moments>,
+    /// When each entry was written.
+    pub committed: &'e BTreeMap<(String, u64), u64>,
+    /// What was asked and heard.
+    pub attempts: &'e [Attempt],
+    /// The rules.
+    pub policy: &'e Policy,
+}
+
+type Checked = Result<(), String>;
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+impl Evidence<'_> {
+    /// Checks all of it.
+    ///
+    /// # Errors
+    /// Says which answer is not what happened.
+    pub fn check(&self) -> Checked {
+        for attempt in self.attempts {
+            self.answer(attempt)
+                .map_err(|why| format!("{why}: {attempt:?}"))?;
+        }
+        self.causes()?;
+        self.in_order()
+    }
+
+    fn partition(&self, account: &AccountId) -> Option<&Partition> {
+        self.snapshot.partitions.get(account.as_str())
+    }
+
+    /// When an entry was written.
+    fn tick(&self, account: &AccountId, entry: u64) -> Result<u64, String> {
+        let key = (format!("ACCOUNT#{account}"), entry);
+        let tick = self.committed.get(&key).copied();
+        tick.ok_or_else(|| format!("nobody wrote entry {entry} of {account}"))
+    }
+
+    /// The states that somebody could see who began and ended then. Who is refused has not seen
+    /// the request done.
+    fn visible(&self, attempt: &Attempt) -> &[Moment] {
+        let Some(moments) = self.moments.get(attempt.account.as_str()) else {
+            return &[];
+        };
+        // A redemption of before is refused for what has become of the account since.
+        let redemption = matches!(attempt.asked, Asked::Redeem(..));
+        let done = match (&attempt.heard, self.receipt(attempt)) {
+            (Heard::Refused(_), Some(receipt)) if !redemption => receipt.entry.get() as usize - 1,
+            _ => moments.len() - 1,
+        };
+        let by = |tick: u64| {
+            let entries = 1..moments.len() as u64;
+            entries
+                .take_while(|entry| {
+                    self.tick(&attempt.account, *entry)
+                        .is_ok_and(|at| at <= tick)
+                })
+                .count()
+        };
+        let last = by(attempt.ended).min(done);
+        &moments[by(attempt.begun).min(last)..=last]
+    }
+
+    /// Whether there was such a state.
+    fn saw(&self, attempt: &Attempt, what: &str, saw: impl Fn(&Moment) -> bool) -> Checked {
+        let visible = self.visible(attempt);
+        ensure(visible.iter().any(saw), || format!("{what} at no time"))
+    }
+
+    fn balance(&self, attempt: &Attempt, moment: &Moment) -> (u64, u64) {
+        let partition = self.partition(&attempt.account);
+        let profile = partition.and_then(|partition| partition.profile.as_ref());
+        profile.map_or((0, 0), |profile| {
+            moment.balance(self.policy, profile, attempt.now)
+        })
+    }
+
+    fn answer(&self, attempt: &Attempt) -> Checked {
+        match &attempt.heard {
+            Heard::Broken(_) => Err("what no client may hear".to_owned()),
+            Heard::Unknown(_) => Ok(()),
+            Heard::Refused(refusal) => self.refused(attempt, refusal),
+            Heard::Done { replayed, said } => self.done(attempt, *replayed, said),
+        }
+    }
+
+    fn done(&self, attempt: &Attempt, replayed: bool, said: &Value) -> Checked {
+        let account = &attempt.account;
+        match &attempt.asked {
+            Asked::Spend(..) | Asked::Refund(..) | Asked::Redeem(..) => {
+                self.acknowledged(attempt, replayed, said)
+            }
+            Asked::Open(_) => {
+                let tick = self.tick(account, 1)?;
+                let now = attempt.begun < tick;
+                ensure(tick < attempt.ended && (replayed || now), || {
+                    "not opened then".to_owned()
+                })
+            }
+            Asked::Buy(key, command) => self.bought(attempt, key.as_str(), command, said),
+            Asked::Chargeback(_, id) => {
+                let tick = self.revoked(attempt, id)?;
+                ensure(
+                    tick < attempt.ended && (replayed || attempt.begun < tick),
+                    || "was revoked at another time".to_owned(),
+                )
+            }
+            Asked::Amend(status) => self.saw(attempt, "had that status", |moment| {
+                moment.status == *status
+            }),
+            Asked::Look => {
+                let wanted = (&said["balance"]["available"], &said["balance"]["debt"]);
+                self.saw(attempt, "had that balance", |moment| {
+                    let (available, debt) = self.balance(attempt, moment);
+                    wanted == (&json!(available), &json!(debt))
+                })
+            }
+            Asked::Lots => self.saw(attempt, "had such lots", |moment| {
+                said["sum"] == json!(self.balance(attempt, moment).0)
+            }),
+        }
+    }
+
+    /// When a purchase was revoked.
+    fn revoked(&self, attempt: &Attempt, id: &OperationId) -> Result<u64, String> {
+        let partition = self.partition(&attempt.account).ok_or("no account")?;
+        let reference = format!("purchase:{id}");
+        let revoked = partition.journal.iter().find(|entry| {
+            entry.reason.as_str() == "chargeback"
+                && entry
+                    .reference
+                    .as_ref()
+                    .is_some_and(|r| r.as_str() == reference)
+        });
+        let seq = revoked.ok_or("was not revoked")?.seq.get();
+        self.tick(&attempt.account, seq)
+    }
+
+    /// An operation with a receipt: it says what was answered, and was written in time.
+    fn acknowledged(&self, attempt: &Attempt, replayed: bool, said: &Value) -> Checked {
+        let receipt = self.receipt(attempt).ok_or("left no receipt")?;
+        let entry = receipt.entry.get();
+        let tick = self.tick(&attempt.account, entry)?;
+        ensure(
+            tick < attempt.ended && (replayed || attempt.begun < tick),
+            || format!("was written at {tick}"),
+        )?;
+        if let Some((_, fingerprint)) = operation(attempt) {
+            ensure(receipt.fingerprint == fingerprint, || {
+                "the key was another request's".to_owned()
+            })?;
+        }
+        ensure(said["amount"] == json!(receipt.amount), || {
+            "another amount".to_owned()
+        })?;
+        let lots: Vec<Value> = receipt
+            .slices()?
+            .iter()
+            .map(|slice| json!({"lot_id": slice.birth.id, "amount": slice.amount}))
+            .collect();
+        ensure(
+            said.get("lots")
+                .is_none_or(|said| *said == Value::Array(lots)),
+            || "other lots".to_owned(),
+        )?;
+        // What covers a debt follows in the same transaction.
+        let moments = &self.moments[attempt.account.as_str()];
+        let after = moments[entry as usize..].iter().take(2);
+        let said = &said["balance"];
+        let mut after = after.map(|moment| (moment.model.balance(), moment.model.debt()));
+        ensure(
+            after.any(|(available, debt)| {
+                said["available"] == json!(available) && said["debt"] == json!(debt)
+            }),
+            || "another balance".to_owned(),
+        )
+    }
+
+    fn receipt(&self, attempt: &Attempt) -> Option<&ReceiptRow> {
+        let (id, _) = operation(attempt)?;
+        self.partition(&attempt.account)?.receipts.get(id.as_str())
+    }
+
+    fn bought(
+        &self,
+        attempt: &Attempt,
+        key: &str,
+        command: &PurchaseCommand,
+        said: &Value,
+    ) -> Checked {
+        let id = OperationId::derive(
+            &attempt.account,
+            connects::domain::ids::Operation::Purchase,
+            key,
+        );
+        let partition = self.partition(&attempt.account).ok_or("no account")?;
+        let purchase = partition
+            .purchases
+            .get(id.as_str())
+            .ok_or("left no purchase")?;
+        let same = purchase.fingerprint == command.fingerprint()
+            && said["quantity"] == json!(command.quantity);
+        ensure(same, || "the key was another request's".to_owned())?;
+        match said["status"].as_str().unwrap_or_default() {
+            "pending" => Ok(()),
+            "declined" => ensure(purchase.status == PurchaseStatus::Declined, || {
+                format!("declined, then {:?}", purchase.status)
+            }),
+            _ => {
+                let lot = purchase.lot.as_ref().ok_or("was never credited")?;
+                let tick = self.tick(&attempt.account, lot.0.id.seq.get())?;
+                ensure(tick < attempt.ended, || "was not credited yet".to_owned())
+            }
+        }
+    }
+
+    fn refused(&self, attempt: &Attempt, refusal: &Refusal) -> Checked {
+        let receipt = self.receipt(attempt);
+        let before = |receipt: &ReceiptRow| {
+            let tick = self.tick(&attempt.account, receipt.entry.get());
+            tick.is_ok_and(|tick| tick < attempt.begun)
+        };
+        let reused = matches!(refusal, Refusal::IdempotencyKeyReused);
+        if let (Some(receipt), Some((_, fingerprint))) = (receipt, operation(attempt)) {
+            let same = receipt.fingerprint == fingerprint;
+            let redemption = matches!(attempt.asked, Asked::Redeem(..));
+            ensure(!(before(receipt) && same) || redemption, || {
+                format!("refused though {receipt:?}")
+            })?;
+            ensure(!(before(receipt) && !same) || reused, || {
+                "not the refusal of a key that is taken".to_owned()
+            })?;
+            ensure(!(reused && same), || {
+                "the key is this request's own".to_owned()
+            })?;
+        }
+        match refusal {
+            Refusal::IdempotencyKeyReused if !matches!(attempt.asked, Asked::Buy(..)) => {
+                ensure(receipt.is_some(), || "the key is free".to_owned())
+            }
+            Refusal::AccountNotFound => {
+                let opened = self.tick(&attempt.account, 1);
+                ensure(
+                    opened.is_err() || opened.is_ok_and(|at| at > attempt.begun),
+                    || "it was open".to_owned(),
+                )
+            }
+            Refusal::AccountSuspended => self.saw(attempt, "was suspended", |moment| {
+                moment.status == Status::Suspended
+            }),
+            Refusal::InDebt { debt } => self.saw(attempt, "owed that", |moment| {
+                self.balance(attempt, moment).1 == debt.get()
+            }),
+            Refusal::InsufficientConnects {
+                available,
+                required,
+            } => {
+                ensure(available < required, || "there was enough".to_owned())?;
+                self.saw(attempt, "had that much", |moment| {
+                    self.balance(attempt, moment).0 == available.get()
+                })
+            }
+            Refusal::RefundExceedsSpend { returnable } => self.exceeded(attempt, *returnable),
+            Refusal::SpendNotFound => match &attempt.asked {
+                Asked::Refund(_, command) => {
+                    let spend = self.spend_of(attempt, command);
+                    ensure(!spend.is_some_and(before), || "it was spent".to_owned())
+                }
+                _ => Err("no such refusal".to_owned()),
+            },
+            Refusal::PromoAlreadyRedeemed { .. } => {
+                let receipt = receipt.ok_or("it was never redeemed")?;
+                let tick = self.tick(&attempt.account, receipt.entry.get())?;
+                ensure(tick < attempt.ended, || "not redeemed yet".to_owned())?;
+                let own = matches!(&attempt.asked,
+                    Asked::Redeem(Some(key), _) if receipt.key.as_ref() == Some(key));
+                ensure(!own, || "by this very request".to_owned())
+            }
+            Refusal::AlreadyChargedBack { .. } => match &attempt.asked {
+                Asked::Chargeback(key, id) => {
+                    let tick = self.revoked(attempt, id)?;
+                    ensure(tick < attempt.ended, || "not charged back yet".to_owned())?;
+                    let partition = self.partition(&attempt.account);
+                    let purchase = partition.and_then(|p| p.purchases.get(id.as_str()));
+                    let under = purchase.and_then(|purchase| purchase.chargeback_key.as_ref());
+                    ensure(key.is_none() || under != key.as_ref(), || {
+                        "by this very request".to_owned()
+                    })
+                }
+                _ => Err("no such refusal".to_owned()),
+            },
+            Refusal::PromoExhausted => match &attempt.asked {
+                Asked::Redeem(_, code) => {
+                    let slots = &self.snapshot.slots;
+                    let slots = slots.iter().filter(|((of, _), _)| of == code.as_str());
+                    let room = slots.filter(|(_, slot)| slot.cap.is_none_or(|cap| slot.used < cap));
+                    ensure(room.count() == 0 && !receipt.is_some_and(before), || {
+                        "there was one left".to_owned()
+                    })
+                }
+                _ => Err("no such refusal".to_owned()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn spend_of(&self, attempt: &Attempt, command: &RefundCommand) -> Option<&ReceiptRow> {
+        let RefundOf::SpendId(id) = &command.of else {
+            return None;
+        };
+        self.partition(&attempt.account)?.receipts.get(id.as_str())
+    }
+
+    /// So much was left of the spend at some time, and more was asked for.
+    fn exceeded(&self, attempt: &Attempt, returnable: Connects) -> Checked {
+        let Asked::Refund(_, command) = &attempt.asked else {
+            return Err("no such refusal".to_owned());
+        };
+        let spend = self.spend_of(attempt, command).ok_or("nothing was spent")?;
+        let asked_too_much = match command.amount {
+            Some(amount) => amount > returnable || returnable.is_zero(),
+            None => returnable.is_zero(),
+        };
+        ensure(asked_too_much, || "that much was left".to_owned())?;
+        let reference = format!("spend:{}", spend.id);
+        let partition = self.partition(&attempt.account).ok_or("no account")?;
+        self.saw(attempt, "that was left", |moment| {
+            let returns = partition.journal.iter().filter(|entry| {
+                entry.seq <= moment.model.seq()
+                    && entry.amount > 0
+                    && entry
+                        .reference
+                        .as_ref()
+                        .is_some_and(|r| r.as_str() == reference)
+            });
+            let returned: u64 = returns.map(|entry| entry.amount.unsigned_abs()).sum();
+            spend.amount.get() - returned == returnable.get()
+        })
+    }
+
+    /// Whatever happened, somebody asked for it and was not refused.
+    fn causes(&self) -> Checked {
+        for (account, partition) in &self.snapshot.partitions {
+            for receipt in partition.receipts.values() {
+                let key = (format!("ACCOUNT#{account}"), receipt.entry.get());
+                let tick = self.committed.get(&key).copied().unwrap_or(0);
+                let mut said = BTreeSet::new();
+                let mut applied = 0;
+                let mut asked_for = false;
+                for attempt in self.attempts {
+                    let asks = attempt.account.as_str() == account
+                        && operation(attempt).is_some_and(|(id, fingerprint)| {
+                            id == receipt.id && fingerprint == receipt.fingerprint
+                        });
+                    if !asks {
+                        continue;
+                    }
+                    match &attempt.heard {
+                        Heard::Done {
+                            replayed,
+                            said: words,
+                        } => {
+                            said.insert(words.to_string());
+                            applied += u32::from(!replayed);
+                        }
+                        // Without a key a request can't tell its own doing from another's.
+                        Heard::Unknown(_)
+                        | Heard::Refused(Refusal::PromoAlreadyRedeemed { .. }) => {
+                            asked_for |= attempt.begun < tick;
+                        }
+                        Heard::Refused(_) | Heard::Broken(_) => {}
+                    }
+                }
+                ensure(applied == 1 || applied == 0 && asked_for, || {
+                    format!("applied {applied} times, by nobody else: {receipt:?}")
+                })?;
+                ensure(said.len() <= 1, || format!("two answers: {said:?}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Entries were written in the order of their numbers.
+    fn in_order(&self) -> Checked {
+        for (account, moments) in self.moments {
+            let id = AccountId::try_new(account).map_err(|why| why.to_string())?;
+            let entries = 1..moments.len() as u64;
+            let ticks: Vec<u64> = entries
+                .map(|n| self.tick(&id, n))
+                .collect::<Result<_, _>>()?;
+            ensure(ticks.is_sorted(), || {
+                format!("{account} was written out of order")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The operation that a request with a receipt is, and what it must agree with.
+fn operation(attempt: &Attempt) -> Option<(OperationId, Fingerprint)> {
+    let account = &attempt.account;
+    match &attempt.asked {
+        Asked::Spend(key, command) => Some((SpendCommand::id(account, key), command.fingerprint())),
+        Asked::Refund(key, command) => {
+            Some((RefundCommand::id(account, key), command.fingerprint()))
+        }
+        Asked::Redeem(_, code) => {
+            let command = RedeemCommand { code: code.clone() };
+            Some((command.id(account), command.fingerprint()))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,357 @@
+//! Random histories of a few accounts under random faults, in virtual time, each checked from end
+//! to end.
+//!
+//! A history is made from one number: who asks what, when, what goes wrong and how long all of it
+//! takes. It runs on one thread under a paused clock, against an emulator of its own, so the same
+//! number is the same history. Clients and schedulers work at the same time in a few bursts, with
+//! seconds to months between them. When the last burst is over the faults stop, whatever was under
+//! way ends, the schedules run, and then the table and everything that any client heard is held
+//! against the simplest model there is.
+
+mod answers;
+mod snapshot;
+mod state;
+mod world;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use connects::domain::account::{Kind, Open};
+use connects::domain::ids::{AccountId, PersonId, PromoCode};
+use connects::domain::policy::{BUILT_IN, Policy};
+use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::time::Time;
+use connects::domain::units::Connects;
+use connects::ledger::{Context, Ledger};
+use connects::store::Store;
+use connects_local::emulator;
+use connects_local::project::Project;
+use connects_local::template::Template;
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use crate::faults::{ALL_DONE, Fault, Faults, weather};
+use crate::table::instant;
+use crate::wire::Emulated;
+use answers::Evidence;
+use snapshot::Snapshot;
+use world::{Asked, World};
+
+/// The table's name.
+const TABLE: &str = "simulated";
+
+/// Rounds of schedules that finish whatever there is to do: a late payment takes two.
+const ROUNDS: usize = 6;
+
+/// Lines of a history that a report shows.
+const TRACE: usize = 60;
+
+/// What some histories came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Histories.
+    pub histories: u64,
+    /// Requests, with every repetition.
+    pub operations: u64,
+    /// Journal entries.
+    pub entries: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<Fault, u64>,
+}
+
+impl Tally {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        self.histories += other.histories;
+        self.operations += other.operations;
+        self.entries += other.entries;
+        for (fault, times) in &other.faults {
+            *self.faults.entry(*fault).or_default() += times;
+        }
+    }
+}
+
+/// A promise that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The history's number.
+    pub seed: u64,
+    /// What does not hold.
+    pub what: String,
+    /// What was asked and heard before.
+    pub trace: Vec<String>,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "seed {}: {}", self.seed, self.what)?;
+        self.trace
+            .iter()
+            .try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+/// What every history needs and none changes.
+#[derive(Debug)]
+pub struct Simulator {
+    template: Template,
+    policy: Policy,
+}
+
+impl Simulator {
+    /// With the table as the template has it and the built-in policy.
+    pub fn new() -> Self {
+        let project = Project::find().unwrap();
+        Self {
+            template: Template::read(&project.template()).unwrap(),
+            policy: Policy::parse(BUILT_IN).unwrap(),
+        }
+    }
+
+    /// Runs the history of that number.
+    ///
+    /// # Errors
+    /// The first promise that was not kept.
+    pub fn run(&self, seed: u64) -> Result<Tally, Violation> {
+        fastrand::seed(seed);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let trace = RefCell::new(vec![]);
+        let history = AssertUnwindSafe(|| runtime.block_on(self.history(&trace)));
+        let done = catch_unwind(history).unwrap_or_else(|panic| Err(said(&*panic)));
+        done.map_err(|what| Violation {
+            seed,
+            what,
+            trace: trace.take(),
+        })
+    }
+
+    async fn history(&self, trace: &RefCell<Vec<String>>) -> Result<Tally, String> {
+        let emulated = Emulated::new();
+        let faults = Arc::new(Faults::default());
+        let world = self.world(&emulated, &faults).await;
+        let done = self.live(&world, &emulated).await;
+        if done.is_err() {
+            trace.replace(lines(&world));
+        }
+        let entries = faults.committed().len() as u64;
+        done.map(|()| Tally {
+            histories: 1,
+            operations: world.attempts.borrow().len() as u64,
+            entries,
+            faults: faults.injected(),
+        })
+    }
+
+    async fn world(&self, emulated: &Emulated, faults: &Arc<Faults>) -> World {
+        let client = emulated.client(faults.clone());
+        let table = emulator::ensure(&client, TABLE, &self.template.table);
+        table.await.unwrap();
+        let mut policy = self.policy.clone();
+        policy.lots.valid_months = *[1, 2, 12, 12].get(fastrand::usize(0..4)).unwrap_or(&12);
+        let world = World {
+            ledger: Ledger::new(Store::new(client, TABLE), policy),
+            faults: faults.clone(),
+            epoch: epoch(),
+            begun: Instant::now(),
+            accounts: accounts(),
+            codes: vec![],
+            attempts: RefCell::default(),
+            requests: RefCell::default(),
+            complaints: RefCell::default(),
+        };
+        World {
+            codes: promos(&world).await,
+            ..world
+        }
+    }
+
+    async fn live(&self, world: &World, emulated: &Emulated) -> Result<(), String> {
+        world.faults.start(weather());
+        let openers = (0..world.accounts.len()).flat_map(|place| [place, place]);
+        join_all(openers.map(|place| world.opener(place))).await;
+        if fastrand::u32(0..14) == 0 {
+            world.faults.stop();
+            let lots = fastrand::usize(100..140);
+            world.crowd(0, lots).await.map_err(|why| why.to_string())?;
+            world.faults.start(weather());
+        }
+        for _ in 0..fastrand::u32(1..=3) {
+            burst(world).await;
+            if fastrand::u32(0..3) == 0 {
+                state::check(&Snapshot::take(emulated, TABLE)?)?;
+            }
+            world.pass().await;
+        }
+        burst(world).await;
+        world.faults.stop();
+        sleep(ALL_DONE).await;
+        finish(world, emulated).await?;
+        verdict(world, emulated).await
+    }
+}
+
+impl Default for Simulator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Clients and schedulers at the same time.
+async fn burst(world: &World) {
+    let clients = (0..fastrand::u32(1..=4)).map(|_| world.client(fastrand::usize(1..=5)));
+    let schedulers = (0..fastrand::u32(0..=1)).map(|_| world.scheduler());
+    futures::join!(join_all(clients), join_all(schedulers));
+}
+
+/// The schedules run until nothing is due.
+async fn finish(world: &World, emulated: &Emulated) -> Result<(), String> {
+    for round in 0..ROUNDS {
+        let now = world.now(0);
+        let until = connects::domain::time::text(now);
+        let snapshot = Snapshot::take(emulated, TABLE)?;
+        let due: Vec<_> = snapshot.due.iter().filter(|(at, _)| *at <= until).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let context = Context {
+            now,
+            deadline: Instant::now() + ALL_DONE,
+        };
+        for (kind, word) in [(0, "PROFILE"), (1, "LOT#"), (2, "RECEIPT#")] {
+            if !due.iter().any(|(_, what)| what.contains(word)) {
+                continue;
+            }
+            let report = world.sweep(kind, &context, now).await;
+            let report = report.map_err(|why| format!("a schedule failed: {why}"))?;
+            if report.failed > 0 || report.unfinished {
+                return Err(format!(
+                    "a schedule left something in round {round}: {report:?}"
+                ));
+            }
+        }
+    }
+    Err("the schedules leave something due".to_owned())
+}
+
+async fn verdict(world: &World, emulated: &Emulated) -> Result<(), String> {
+    let snapshot = Snapshot::take(emulated, TABLE)?;
+    let policy = world.ledger.policy();
+    let moments = state::check(&snapshot)?;
+    state::check_settled(&snapshot, policy, world.now(0))?;
+    for id in snapshot.partitions.keys() {
+        let id = AccountId::try_new(id).map_err(|why| why.to_string())?;
+        let loaded = world.ledger.store().load(&id).await;
+        loaded.map_err(|why| format!("does not load: {why}"))?;
+    }
+    let attempts = world.attempts.borrow();
+    let evidence = Evidence {
+        snapshot: &snapshot,
+        moments: &moments,
+        committed: &world.faults.committed(),
+        attempts: &attempts,
+        policy,
+    };
+    evidence.check()?;
+    match world.complaints.borrow().first() {
+        Some(complaint) => Err(format!("a schedule said {complaint}")),
+        None => Ok(()),
+    }
+}
+
+/// A few accounts; some have a person in common.
+fn accounts() -> Vec<(AccountId, Open)> {
+    let persons = fastrand::u32(1..=2);
+    let account = |number: u32| {
+        let open = Open {
+            kind: match fastrand::u32(0..4) {
+                0 => Kind::Agency,
+                _ => Kind::Freelancer,
+            },
+            person_id: PersonId::try_new(&format!("p{}", number % persons)).unwrap(),
+            email: None,
+            opened_on: None,
+        };
+        (AccountId::try_new(&format!("a{number}")).unwrap(), open)
+    };
+    (0..fastrand::u32(1..=3)).map(account).collect()
+}
+
+/// Some day, often one whose number not every month has.
+fn epoch() -> Time {
+    let day = [
+        "2024-01-31",
+        "2024-02-29",
+        "2025-01-30",
+        "2025-06-15",
+        "2025-12-31",
+    ];
+    let midnight = format!("{}T00:00:00Z", day[fastrand::usize(0..day.len())]);
+    instant(&midnight) + TimeDelta::milliseconds(fastrand::i64(0..86_400_000))
+}
+
+/// A code with few redemptions; some count them in two places.
+async fn promos(world: &World) -> Vec<(PromoCode, Terms)> {
+    let code = PromoCode::try_new("WELCOME").unwrap();
+    let terms = Terms {
+        kind: PromoKind::Grant,
+        quantity: Connects::new(fastrand::u64(1..=15)),
+        valid_from: world.epoch,
+        valid_until: world.epoch + TimeDelta::days(fastrand::i64(1..800)),
+        max_redemptions: Some(fastrand::u64(1..=3)),
+        kinds: None,
+        plans: None,
+        lot_valid_days: fastrand::bool().then(|| fastrand::u32(0..60)),
+    };
+    let context = Context {
+        now: world.now(0),
+        deadline: Instant::now() + ALL_DONE,
+    };
+    let many = Terms {
+        max_redemptions: Some(1_500),
+        ..terms.clone()
+    };
+    if fastrand::bool() {
+        world
+            .ledger
+            .put_promo(&context, &code, &many)
+            .await
+            .unwrap();
+    }
+    world
+        .ledger
+        .put_promo(&context, &code, &terms)
+        .await
+        .unwrap();
+    vec![(code, terms)]
+}
+
+fn lines(world: &World) -> Vec<String> {
+    let attempts = world.attempts.borrow();
+    let first = attempts.len().saturating_sub(TRACE);
+    attempts[first..]
+        .iter()
+        .map(|a| {
+            let asked = match &a.asked {
+                Asked::Open(open) => format!("Open {:?} {}", open.kind, open.person_id),
+                asked => format!("{asked:?}"),
+            };
+            format!(
+                "{}-{} {} {}: {asked} -> {:?}",
+                a.begun, a.ended, a.now, a.account, a.heard
+            )
+        })
+        .collect()
+}
+
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or_default())
+}

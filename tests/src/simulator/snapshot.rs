@@ -1,0 +1,296 @@
+//! The whole table at one moment, read past the store: what is checked must not be read by what is
+//! checked.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+use std::str::FromStr;
+
+use chrono::NaiveDate;
+use connects::domain::account::{Balance, Kind, Status};
+use connects::domain::ids::{Fingerprint, LotId, OperationId, PersonId, Reason, Reference, Seq};
+use connects::domain::journal::{Entry, EntryType, Seal};
+use connects::domain::key::IdempotencyKey;
+use connects::domain::lot::{Birth, Lot, Slice, Source};
+use connects::domain::promo::{Promo, Slot};
+use connects::domain::purchase::Purchase;
+use connects::domain::time::{Time, as_text};
+use connects::domain::units::Connects;
+use connects::store::SandboxCharge;
+use data_encoding::HEXLOWER;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::wire::{Call, Emulated};
+
+/// Everything there is.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// By account.
+    pub partitions: BTreeMap<String, Partition>,
+    /// Who has had a signup bonus, and in which account.
+    pub persons: BTreeMap<String, String>,
+    /// By code.
+    pub promos: BTreeMap<String, Promo>,
+    /// By code and place.
+    pub slots: BTreeMap<(String, u32), Slot>,
+    /// What the provider remembers, by purchase.
+    pub charges: HashMap<String, SandboxCharge>,
+    /// What stands in the index: when it is due, and what it is.
+    pub due: Vec<(String, String)>,
+}
+
+/// One account.
+#[derive(Debug, Default)]
+pub struct Partition {
+    /// Its journal, oldest entry first.
+    pub journal: Vec<Entry>,
+    /// Its lots as they are stored, oldest first.
+    pub stored: Vec<Lot>,
+    /// Its profile.
+    pub profile: Option<ProfileRow>,
+    /// Its receipts, by id.
+    pub receipts: BTreeMap<String, ReceiptRow>,
+    /// Its purchases, by id.
+    pub purchases: BTreeMap<String, Purchase>,
+}
+
+/// A profile as it is stored.
+#[derive(Debug, Deserialize)]
+pub struct ProfileRow {
+    /// Who holds it.
+    pub kind: Kind,
+    /// The person behind it.
+    pub person_id: PersonId,
+    /// Whether it may be used.
+    pub status: Status,
+    /// The day from which cycles are counted.
+    pub anchor: NaiveDate,
+    /// The first cycle that nothing was booked for.
+    pub next_grant_on: NaiveDate,
+    /// The entry that changed it last.
+    pub seq: Seq,
+}
+
+/// A receipt as it is stored.
+#[derive(Debug, Deserialize)]
+pub struct ReceiptRow {
+    /// The operation.
+    pub id: OperationId,
+    /// What it was asked for.
+    pub fingerprint: Fingerprint,
+    /// The key it came under, where the id is not made of it.
+    pub key: Option<IdempotencyKey>,
+    /// Its entry.
+    pub entry: Seq,
+    /// How many Connects.
+    pub amount: Connects,
+    /// The lots it touched, packed.
+    pub lots: Vec<String>,
+    /// How much has come back.
+    pub returned: Connects,
+}
+
+#[derive(Deserialize)]
+struct EntryRow {
+    seq: Seq,
+    #[serde(with = "as_text")]
+    at: Time,
+    #[serde(with = "as_text")]
+    effective_at: Time,
+    r#type: EntryType,
+    reason: Reason,
+    amount: i64,
+    #[serde(default)]
+    lots: Vec<String>,
+    available: Connects,
+    held: Connects,
+    debt: Connects,
+    reference: Option<Reference>,
+    policy: u32,
+    profile_seq: Seq,
+    #[serde(default)]
+    pending: Vec<String>,
+    prev_hash: String,
+    hash: String,
+}
+
+impl EntryRow {
+    fn entry(self) -> Result<Entry, String> {
+        Ok(Entry {
+            seq: self.seq,
+            at: self.at,
+            effective_at: self.effective_at,
+            entry_type: self.r#type,
+            reason: self.reason,
+            amount: self.amount,
+            slices: unpacked(&self.lots)?,
+            after: Balance {
+                available: self.available,
+                held: self.held,
+                debt: self.debt,
+            },
+            reference: self.reference,
+            policy_version: self.policy,
+            profile_seq: self.profile_seq,
+            pending: unpacked(&self.pending)?,
+            prev_hash: seal(&self.prev_hash)?,
+            hash: seal(&self.hash)?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct LotRow {
+    lot_id: LotId,
+    source: Source,
+    #[serde(with = "as_text")]
+    issued_at: Time,
+    expires_on: NaiveDate,
+    quantity: Connects,
+    remaining: Connects,
+}
+
+impl LotRow {
+    fn lot(self) -> Result<Lot, String> {
+        let birth = Birth {
+            id: self.lot_id,
+            source: self.source,
+            issued_at: self.issued_at,
+            expires_on: self.expires_on,
+            quantity: self.quantity,
+        };
+        Lot::with_remaining(birth, self.remaining)
+            .ok_or_else(|| format!("lot {} holds more than it was issued with", self.lot_id))
+    }
+}
+
+impl ReceiptRow {
+    /// The lots it touched.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn slices(&self) -> Result<Vec<Slice>, String> {
+        unpacked(&self.lots)
+    }
+}
+
+fn unpacked<T: FromStr<Err: Display>>(texts: &[String]) -> Result<Vec<T>, String> {
+    let read = |text: &String| text.parse().map_err(|why: T::Err| why.to_string());
+    texts.iter().map(read).collect()
+}
+
+fn seal(text: &str) -> Result<Seal, String> {
+    let bytes = HEXLOWER.decode(text.as_bytes());
+    let bytes = bytes.ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Seal).ok_or_else(|| format!("no seal: {text}"))
+}
+
+impl Snapshot {
+    /// Reads the table.
+    ///
+    /// # Errors
+    /// Says which item can't be read.
+    pub fn take(emulated: &Emulated, table: &str) -> Result<Self, String> {
+        let mut snapshot = Self::default();
+        let mut start = Value::Null;
+        loop {
+            let mut request = json!({"TableName": table});
+            if !start.is_null() {
+                request["ExclusiveStartKey"] = start;
+            }
+            let answer = emulated.answer(&Call {
+                operation: "Scan".to_owned(),
+                request,
+            });
+            for item in answer.body["Items"].as_array().into_iter().flatten() {
+                snapshot.sort_in(&plain_item(item))?;
+            }
+            start = answer.body["LastEvaluatedKey"].clone();
+            if start.is_null() {
+                break;
+            }
+        }
+        for partition in snapshot.partitions.values_mut() {
+            partition.journal.sort_by_key(|entry| entry.seq);
+            partition.stored.sort_by_key(|lot| lot.birth().age_key());
+        }
+        Ok(snapshot)
+    }
+
+    fn sort_in(&mut self, item: &Value) -> Result<(), String> {
+        let word = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
+        let (pk, sk) = (word("pk"), word("sk"));
+        if item.get("due_shard").is_some() {
+            self.due.push((word("due_at"), format!("{pk} {sk}")));
+        }
+        let (kind, id) = pk.split_once('#').unwrap_or_default();
+        match (kind, sk.split('#').next().unwrap_or_default()) {
+            ("ACCOUNT", row) => {
+                let partition = self.partitions.entry(id.to_owned()).or_default();
+                partition.sort_in(row, sk.as_str(), item)?;
+            }
+            ("PERSON", _) => {
+                self.persons.insert(id.to_owned(), word("account_id"));
+            }
+            ("PROMO", "PROMO") => {
+                self.promos.insert(id.to_owned(), read(item)?);
+            }
+            ("PROMO", _) => {
+                let (code, place) = id.split_once('#').unwrap_or_default();
+                let place = place.parse().map_err(|_| pk.clone())?;
+                self.slots.insert((code.to_owned(), place), read(item)?);
+            }
+            ("SANDBOX", _) => {
+                self.charges.insert(id.to_owned(), read(item)?);
+            }
+            _ => return Err(format!("no such item: {item}")),
+        }
+        Ok(())
+    }
+}
+
+impl Partition {
+    fn sort_in(&mut self, row: &str, sk: &str, item: &Value) -> Result<(), String> {
+        match row {
+            "ENTRY" => self.journal.push(read::<EntryRow>(item)?.entry()?),
+            "LOT" => self.stored.push(read::<LotRow>(item)?.lot()?),
+            "PROFILE" => self.profile = Some(read(item)?),
+            "RECEIPT" if sk.starts_with("RECEIPT#pu_") => {
+                let purchase: Purchase = read(item)?;
+                self.purchases.insert(purchase.id.to_string(), purchase);
+            }
+            "RECEIPT" => {
+                let receipt: ReceiptRow = read(item)?;
+                self.receipts.insert(receipt.id.to_string(), receipt);
+            }
+            "SEEN" => {}
+            _ => return Err(format!("no such item: {item}")),
+        }
+        Ok(())
+    }
+}
+
+fn read<T: DeserializeOwned>(item: &Value) -> Result<T, String> {
+    T::deserialize(item).map_err(|why| format!("{why}: {item}"))
+}
+
+/// DynamoDB's way of writing values, undone.
+fn plain(attribute: &Value) -> Value {
+    let Some((kind, value)) = attribute.as_object().and_then(|one| one.iter().next()) else {
+        return Value::Null;
+    };
+    match (kind.as_str(), value) {
+        ("N", Value::String(number)) => number.parse::<i64>().map_or(Value::Null, Value::from),
+        ("L", Value::Array(items)) => items.iter().map(plain).collect(),
+        ("M", item) => plain_item(item),
+        ("NULL", _) => Value::Null,
+        (_, value) => value.clone(),
+    }
+}
+
+fn plain_item(item: &Value) -> Value {
+    let members = item.as_object().into_iter().flatten();
+    let members = members.map(|(name, value)| (name.clone(), plain(value)));
+    Value::Object(members.collect::<Map<_, _>>())
+}

@@ -1,0 +1,425 @@
+//! What must hold of the table at any moment, whatever has gone wrong so far.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::NaiveDate;
+use connects::domain::account::{Kind, Plan, Status};
+use connects::domain::cycle;
+use connects::domain::journal::{Entry, EntryType};
+use connects::domain::lot::{Birth, Lot, Source, first_instant_after, last_of};
+use connects::domain::policy::Policy;
+use connects::domain::purchase::{Purchase, PurchaseStatus};
+use connects::domain::time::{Time, midnight};
+use connects::domain::units::Connects;
+
+use super::snapshot::{Partition, ProfileRow, ReceiptRow, Snapshot};
+use crate::model::Model;
+
+/// What an account was after one of its entries.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// Its Connects.
+    pub model: Model,
+    /// Whether it could be used.
+    pub status: Status,
+    next_cycle: Option<NaiveDate>,
+}
+
+/// An account's moments: before its first entry, after it, and so on.
+pub type Moments = Vec<Moment>;
+
+impl Moment {
+    /// What is available and owed at `now` to one who settles first.
+    pub fn balance(&self, policy: &Policy, profile: &ProfileRow, now: Time) -> (u64, u64) {
+        let now = self.model.at().map_or(now, |at| at.max(now));
+        let grants: u64 = policy
+            .grants(profile.kind, Plan::Basic)
+            .iter()
+            .map(|grant| grant.amount.get())
+            .sum();
+        let active = self.status == Status::Active;
+        let granted: u64 = std::iter::successors(self.next_cycle, |start| {
+            Some(cycle::after(profile.anchor, *start))
+        })
+        .take_while(|start| active && midnight(*start) <= now)
+        .filter(|start| first_instant_after(policy.expires_on(*start)) > now)
+        .map(|_| grants)
+        .sum();
+        let there = self.model.usable(now) + granted;
+        let covered = there.min(self.model.debt());
+        (there - covered, self.model.debt() - covered)
+    }
+}
+
+/// Checks everything that holds at all times; gives each account's moments.
+///
+/// # Errors
+/// Says what does not hold.
+pub fn check(snapshot: &Snapshot) -> Result<BTreeMap<String, Moments>, String> {
+    let mut all = BTreeMap::new();
+    for (id, partition) in &snapshot.partitions {
+        let moments = account(partition).map_err(|why| format!("account {id}: {why}"))?;
+        all.insert(id.clone(), moments);
+    }
+    persons(snapshot)?;
+    promos(snapshot)?;
+    Ok(all)
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+fn account(partition: &Partition) -> Result<Moments, String> {
+    let profile = partition.profile.as_ref().ok_or("has no profile")?;
+    let moments = replay(partition, profile)?;
+    let last = moments.last().ok_or("was never opened")?;
+    let head = partition.journal.last().ok_or("has no journal")?;
+    ensure(profile.seq == head.profile_seq, || {
+        format!("the profile is of entry {}", profile.seq)
+    })?;
+    let cycles = last.next_cycle.is_none_or(|next| next <= profile.next_grant_on);
+    ensure(profile.status == last.status && cycles, || {
+        format!("{profile:?} is not what the journal says")
+    })?;
+    let lots = with_pending(&partition.stored, &head.pending);
+    let expected = last.model.lots()?;
+    ensure(lots == expected, || {
+        format!("the lots are {lots:?}, not {expected:?}")
+    })?;
+    receipts(partition)?;
+    purchases(partition)?;
+    cycles(partition, profile)?;
+    Ok(moments)
+}
+
+fn replay(partition: &Partition, profile: &ProfileRow) -> Result<Moments, String> {
+    let mut moment = Moment {
+        model: Model::default(),
+        status: Status::Active,
+        next_cycle: None,
+    };
+    let mut moments = vec![moment.clone()];
+    for entry in &partition.journal {
+        if entry.entry_type == EntryType::Spend {
+            let may = moment.status == Status::Active && moment.model.debt() == 0;
+            ensure(may, || {
+                format!("spent while suspended or in debt: {entry:?}")
+            })?;
+        }
+        let followed = moment.model.follow(entry);
+        followed.map_err(|why| format!("{why}: {entry:?}"))?;
+        match entry.reason.as_str() {
+            "opened" => moment.next_cycle = opening_cycle(profile, entry),
+            "suspended" => moment.status = Status::Suspended,
+            "reactivated" => moment.status = Status::Active,
+            _ => {}
+        }
+        if let Some(start) = cycle_of(entry) {
+            moment.next_cycle = Some(cycle::after(profile.anchor, start));
+        }
+        moments.push(moment.clone());
+    }
+    Ok(moments)
+}
+
+/// An agency's cycles bring nothing.
+fn opening_cycle(profile: &ProfileRow, opened: &Entry) -> Option<NaiveDate> {
+    (profile.kind == Kind::Freelancer).then(|| cycle::after(profile.anchor, opened.at.date_naive()))
+}
+
+fn cycle_of(entry: &Entry) -> Option<NaiveDate> {
+    let reference = entry.reference.as_ref()?.as_str();
+    reference.strip_prefix("cycle:")?.parse().ok()
+}
+
+fn with_pending(stored: &[Lot], pending: &[Lot]) -> Vec<Lot> {
+    let lots = stored.iter().chain(pending);
+    let lots: BTreeMap<_, _> = lots.map(|lot| (lot.birth().age_key(), lot)).collect();
+    let live = lots.into_values().filter(|lot| !lot.remaining().is_zero());
+    live.cloned().collect()
+}
+
+/// Each operation has one entry and each such entry one operation.
+fn receipts(partition: &Partition) -> Result<(), String> {
+    let mut owners = BTreeMap::new();
+    for receipt in partition.receipts.values() {
+        let other = owners.insert(receipt.entry, receipt);
+        ensure(other.is_none(), || {
+            format!("two operations under entry {}", receipt.entry)
+        })?;
+    }
+    for entry in &partition.journal {
+        let prefix = match (entry.entry_type, entry.reason.as_str()) {
+            (EntryType::Spend, _) => "sp_",
+            (EntryType::Return, _) => "rf_",
+            (EntryType::Issue, "promo_grant") => "rd_",
+            _ => continue,
+        };
+        let receipt = owners
+            .remove(&entry.seq)
+            .ok_or_else(|| format!("no receipt: {entry:?}"))?;
+        let same = receipt.id.as_str().starts_with(prefix)
+            && receipt.amount.get() == entry.amount.unsigned_abs()
+            && receipt.slices()? == entry.slices;
+        ensure(same, || format!("{receipt:?} is not of {entry:?}"))?;
+    }
+    ensure(owners.is_empty(), || format!("no entry: {owners:?}"))?;
+    partition
+        .receipts
+        .values()
+        .filter(|receipt| receipt.id.as_str().starts_with("sp_"))
+        .try_for_each(|spend| returns(partition, spend))
+}
+
+/// What came back of a spend: no more than was spent, last taken first.
+fn returns(partition: &Partition, spend: &ReceiptRow) -> Result<(), String> {
+    let reference = format!("spend:{}", spend.id);
+    let about = |entry: &&Entry| {
+        entry
+            .reference
+            .as_ref()
+            .is_some_and(|r| r.as_str() == reference)
+    };
+    let entries = partition.journal.iter().filter(about);
+    let returns = entries.filter(|entry| entry.entry_type == EntryType::Return);
+    let taken = spend.slices()?;
+    let mut returned = Connects::ZERO;
+    for entry in returns {
+        let amount = Connects::new(entry.amount.unsigned_abs());
+        ensure(returned + amount <= spend.amount, || {
+            format!("more came back than {spend:?}: {entry:?}")
+        })?;
+        let due = last_of(&taken, returned, amount);
+        let origin = |birth: &Birth| birth.issued_at;
+        let lands = due.len() == entry.slices.len()
+            && due.iter().zip(&entry.slices).all(|(was, is)| {
+                is.amount == was.amount
+                    && (is.birth == was.birth
+                        || is.birth.source == Source::Grace
+                            && origin(&is.birth) == origin(&was.birth))
+            });
+        ensure(lands, || format!("{due:?} came back as {entry:?}"))?;
+        returned += amount;
+    }
+    ensure(returned == spend.returned, || {
+        format!("{returned} came back of {spend:?}")
+    })
+}
+
+/// A purchase is credited once it is paid and not before, and revoked once it is charged back.
+fn purchases(partition: &Partition) -> Result<(), String> {
+    let count = |purchase: &Purchase, entry_type: EntryType| {
+        let reference = format!("purchase:{}", purchase.id);
+        let entries = partition.journal.iter().filter(|entry| {
+            entry.entry_type == entry_type
+                && entry
+                    .reference
+                    .as_ref()
+                    .is_some_and(|r| r.as_str() == reference)
+        });
+        entries.count()
+    };
+    for purchase in partition.purchases.values() {
+        let (credited, revoked) = match purchase.status {
+            PurchaseStatus::Pending | PurchaseStatus::Declined => (0, 0),
+            PurchaseStatus::Paid => (1, 0),
+            PurchaseStatus::ChargedBack => (1, 1),
+        };
+        let found = (
+            count(purchase, EntryType::Issue),
+            count(purchase, EntryType::Revoke),
+        );
+        ensure(found == (credited, revoked), || {
+            format!("credited and revoked {found:?}: {purchase:?}")
+        })?;
+    }
+    let bought = partition
+        .journal
+        .iter()
+        .filter(|e| e.reason.as_str() == "purchase");
+    let paid = partition
+        .purchases
+        .values()
+        .filter(|purchase| purchase.lot.is_some());
+    let (bought, paid) = (bought.count(), paid.count());
+    ensure(bought == paid, || {
+        format!("{bought} credits of {paid} purchases")
+    })
+}
+
+/// Each cycle is dealt with once, in order; skipped only while suspended.
+fn cycles(partition: &Partition, profile: &ProfileRow) -> Result<(), String> {
+    let mut status = Status::Active;
+    let mut last: Option<NaiveDate> = None;
+    for entry in &partition.journal {
+        match entry.reason.as_str() {
+            "suspended" => status = Status::Suspended,
+            "reactivated" => status = Status::Active,
+            _ => {}
+        }
+        // What covers a debt out of a grant names the cycle too.
+        let Some(start) = cycle_of(entry).filter(|_| entry.entry_type != EntryType::DebtRepaid)
+        else {
+            continue;
+        };
+        let skipped = entry.reason.as_str() == "grant_skipped";
+        ensure(last.is_none_or(|last| last < start), || {
+            format!("a cycle again: {entry:?}")
+        })?;
+        let in_step = last.is_none() || cycle::containing(profile.anchor, start) == start;
+        ensure(in_step, || format!("no cycle starts then: {entry:?}"))?;
+        ensure(skipped == (status == Status::Suspended), || {
+            format!("while {status:?}: {entry:?}")
+        })?;
+        last = Some(start);
+    }
+    Ok(())
+}
+
+fn persons(snapshot: &Snapshot) -> Result<(), String> {
+    let mut had = BTreeSet::new();
+    for (id, partition) in &snapshot.partitions {
+        let Some(profile) = &partition.profile else {
+            continue;
+        };
+        let person = profile.person_id.as_str();
+        let signups = partition
+            .journal
+            .iter()
+            .filter(|e| e.reason.as_str() == "signup");
+        for _ in signups {
+            ensure(had.insert(person.to_owned()), || {
+                format!("{person} signed up twice")
+            })?;
+            ensure(snapshot.persons.get(person) == Some(id), || {
+                format!("the signup of {person} in {id} is not written down")
+            })?;
+        }
+        let known = snapshot.persons.contains_key(person);
+        ensure(known || profile.kind == Kind::Agency, || {
+            format!("{person} opened {id} and nobody had a signup bonus")
+        })?;
+    }
+    ensure(had.len() == snapshot.persons.len(), || {
+        format!("signups {had:?}, written down {:?}", snapshot.persons)
+    })
+}
+
+fn promos(snapshot: &Snapshot) -> Result<(), String> {
+    for (code, promo) in &snapshot.promos {
+        let slots: Vec<_> = snapshot
+            .slots
+            .iter()
+            .filter(|((of, _), _)| of == code)
+            .map(|(_, slot)| slot)
+            .collect();
+        let used: u64 = slots.iter().map(|slot| slot.used).sum();
+        let over = slots
+            .iter()
+            .any(|slot| slot.cap.is_some_and(|cap| slot.used > cap))
+            || promo.terms.max_redemptions.is_some_and(|max| used > max);
+        ensure(!over, || format!("{code} is overdrawn: {slots:?}"))?;
+        let reference = format!("promo:{code}");
+        let redeemed = snapshot
+            .partitions
+            .values()
+            .flat_map(|partition| &partition.journal)
+            .filter(|entry| {
+                entry.reason.as_str() == "promo_grant"
+                    && entry
+                        .reference
+                        .as_ref()
+                        .is_some_and(|r| r.as_str() == reference)
+            })
+            .count() as u64;
+        ensure(redeemed == used, || {
+            format!("{code} was redeemed {redeemed} times, counted {used}")
+        })?;
+    }
+    Ok(())
+}
+
+/// What holds once everything that was under way is done and the schedules have run.
+///
+/// # Errors
+/// Says what is left undone.
+pub fn check_settled(snapshot: &Snapshot, policy: &Policy, now: Time) -> Result<(), String> {
+    for (id, partition) in &snapshot.partitions {
+        settled(snapshot, partition, policy, now).map_err(|why| format!("account {id}: {why}"))?;
+    }
+    Ok(())
+}
+
+fn settled(
+    snapshot: &Snapshot,
+    partition: &Partition,
+    policy: &Policy,
+    now: Time,
+) -> Result<(), String> {
+    for purchase in partition.purchases.values() {
+        let taken = snapshot
+            .charges
+            .get(purchase.id.as_str())
+            .is_some_and(|charge| {
+                !charge.cancelled
+                    && match charge.method.as_str() {
+                        "sandbox_approve" | "sandbox_timeout" => charge.asked >= 1,
+                        "sandbox_late" => charge.asked >= 2,
+                        _ => false,
+                    }
+            });
+        let credited = match purchase.status {
+            PurchaseStatus::Paid | PurchaseStatus::ChargedBack => true,
+            PurchaseStatus::Declined => false,
+            PurchaseStatus::Pending => return Err(format!("still pending: {purchase:?}")),
+        };
+        ensure(taken == credited, || {
+            format!("taken: {taken}, {purchase:?}")
+        })?;
+    }
+    let charged = snapshot.charges.keys().filter(|id| {
+        snapshot
+            .partitions
+            .values()
+            .all(|p| !p.purchases.contains_key(*id))
+    });
+    let charged: Vec<_> = charged.collect();
+    ensure(charged.is_empty(), || {
+        format!("charged for nothing: {charged:?}")
+    })?;
+
+    let dead = partition
+        .stored
+        .iter()
+        .find(|lot| lot.birth().expires_at() <= now);
+    ensure(dead.is_none(), || format!("not expired: {dead:?}"))?;
+    let profile = partition.profile.as_ref().ok_or("has no profile")?;
+    if profile.kind == Kind::Freelancer {
+        granted(partition, profile, policy, now)?;
+    }
+    Ok(())
+}
+
+/// Every cycle since the opening brought its grant or was skipped, but for those whose grant would
+/// have expired before anybody looked.
+fn granted(
+    partition: &Partition,
+    profile: &ProfileRow,
+    policy: &Policy,
+    now: Time,
+) -> Result<(), String> {
+    let dealt: BTreeSet<NaiveDate> = partition.journal.iter().filter_map(cycle_of).collect();
+    let opened = partition.journal.first().ok_or("has no journal")?;
+    let first = opening_cycle(profile, opened).ok_or("has no cycles")?;
+    std::iter::successors(Some(first), |start| {
+        Some(cycle::after(profile.anchor, *start))
+    })
+    .take_while(|start| midnight(*start) <= now)
+    .filter(|start| first_instant_after(policy.expires_on(*start)) > now)
+    .try_for_each(|start| {
+        ensure(dealt.contains(&start), || {
+            format!("the cycle of {start} brought nothing")
+        })
+    })
+}

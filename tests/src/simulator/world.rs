@@ -1,0 +1,506 @@
+//! Clients and schedulers at work on a few accounts: what they ask for, and what they hear.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use chrono::TimeDelta;
+use connects::domain::account::{Amend, Open, Status};
+use connects::domain::draft::{Draft, MAX_ACTIONS};
+use connects::domain::ids::{AccountId, OperationId, PromoCode};
+use connects::domain::key::IdempotencyKey;
+use connects::domain::lot::{Lot, Source};
+use connects::domain::promo::Terms;
+use connects::domain::purchase::PurchaseCommand;
+use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
+use connects::domain::refusal::Refusal;
+use connects::domain::spend::SpendCommand;
+use connects::domain::time::{Time, midnight};
+use connects::domain::units::Connects;
+use connects::ledger::{Context, Error, Fault as Broken, Ledger, Outcome, Report};
+use connects::payments::Sandbox;
+use connects::store::StoreError;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::faults::{Fault, Faults};
+use crate::table::spend;
+
+/// What a client can ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Asked {
+    /// To open the account.
+    Open(Open),
+    /// To spend.
+    Spend(IdempotencyKey, SpendCommand),
+    /// To give back.
+    Refund(IdempotencyKey, RefundCommand),
+    /// To buy.
+    Buy(IdempotencyKey, PurchaseCommand),
+    /// To take a purchase back.
+    Chargeback(Option<IdempotencyKey>, OperationId),
+    /// To redeem a promo code.
+    Redeem(Option<IdempotencyKey>, PromoCode),
+    /// To suspend or reactivate.
+    Amend(Status),
+    /// How much there is.
+    Look,
+    /// Which lots there are.
+    Lots,
+}
+
+/// What a client heard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// It was done: now, or before.
+    Done {
+        /// Whether it was before.
+        replayed: bool,
+        /// The answer.
+        said: Value,
+    },
+    /// The business said no.
+    Refused(Refusal),
+    /// Nothing that tells.
+    Unknown(String),
+    /// What no client may ever hear.
+    Broken(String),
+}
+
+/// One request and what came of it.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Whose account.
+    pub account: AccountId,
+    /// What was asked.
+    pub asked: Asked,
+    /// When it began and ended, in the order of everything that happened.
+    pub begun: u64,
+    /// The end.
+    pub ended: u64,
+    /// What time it was to the caller.
+    pub now: Time,
+    /// What was heard.
+    pub heard: Heard,
+}
+
+/// A few accounts, and everything that was asked about them.
+#[derive(Debug)]
+pub struct World {
+    /// The ledger, behind the faults.
+    pub ledger: Ledger,
+    /// What goes wrong.
+    pub faults: Arc<Faults>,
+    /// When it all began.
+    pub epoch: Time,
+    /// The same, on the runtime's clock.
+    pub begun: Instant,
+    /// The accounts, and how each is opened.
+    pub accounts: Vec<(AccountId, Open)>,
+    /// The promo codes.
+    pub codes: Vec<(PromoCode, Terms)>,
+    /// What was asked, in the order in which it ended.
+    pub attempts: RefCell<Vec<Attempt>>,
+    /// Everything that may be asked again.
+    pub requests: RefCell<Vec<(AccountId, Asked)>>,
+    /// What a scheduled run should not have said.
+    pub complaints: RefCell<Vec<String>>,
+}
+
+/// How long a client gives a request, in milliseconds of the world's time.
+const PATIENCE: std::ops::RangeInclusive<u64> = 200..=9_000;
+
+/// How often a client asks again at once after it heard nothing.
+const REPEATS: usize = 3;
+
+fn chance(in_a_hundred: u32) -> bool {
+    fastrand::u32(0..100) < in_a_hundred
+}
+
+fn pick<T>(among: &[T]) -> Option<&T> {
+    match among.len() {
+        0 => None,
+        n => among.get(fastrand::usize(0..n)),
+    }
+}
+
+impl World {
+    /// What time it is to somebody whose clock is so many milliseconds ahead.
+    pub fn now(&self, ahead: i64) -> Time {
+        let elapsed = self.begun.elapsed().as_millis() as i64;
+        self.epoch + TimeDelta::milliseconds(elapsed + ahead)
+    }
+
+    fn context(&self, ahead: i64) -> Context {
+        Context {
+            now: self.now(ahead),
+            deadline: Instant::now() + Duration::from_millis(fastrand::u64(PATIENCE)),
+        }
+    }
+
+    /// How far ahead the clock of a new process is: mostly seconds, at times more than is borne.
+    fn skew(&self) -> i64 {
+        match self.faults.strikes(Fault::Skew) {
+            false => 0,
+            true if chance(5) => fastrand::i64(-120_000..120_000),
+            true => fastrand::i64(-25_000..25_000),
+        }
+    }
+
+    /// What the next process does before it dies, if it does.
+    fn lifetime(&self) -> Option<u32> {
+        self.faults
+            .strikes(Fault::Death)
+            .then(|| fastrand::u32(1..30))
+    }
+
+    /// Some requests one after another.
+    pub async fn client(&self, requests: usize) {
+        let ahead = self.skew();
+        for _ in 0..requests {
+            let (account, asked) = self.next_request();
+            self.insist(ahead, account, asked).await;
+            if chance(70) {
+                sleep(Duration::from_millis(fastrand::u64(0..60))).await;
+            }
+        }
+    }
+
+    /// Asks, and mostly asks again where nothing was heard.
+    async fn insist(&self, ahead: i64, account: AccountId, asked: Asked) {
+        for _ in 0..=REPEATS {
+            let heard = self.attempt(ahead, &account, &asked).await;
+            if !matches!(heard, Heard::Unknown(_)) || chance(30) {
+                return;
+            }
+            sleep(Duration::from_millis(fastrand::u64(0..2_000))).await;
+        }
+    }
+
+    async fn attempt(&self, ahead: i64, account: &AccountId, asked: &Asked) -> Heard {
+        let begun = self.faults.tick();
+        let context = self.context(ahead);
+        let done = mortal(self.lifetime(), self.perform(&context, account, asked)).await;
+        let heard = match done {
+            None => Heard::Unknown("died".to_owned()),
+            Some(Ok((replayed, said))) => Heard::Done { replayed, said },
+            Some(Err(Error::Refused(refusal))) => Heard::Refused(refusal),
+            Some(Err(Error::Fault(fault))) => match fault {
+                fault if fault.is_busy() => Heard::Unknown(fault.to_string()),
+                Broken::ClockAhead { .. } => Heard::Unknown("clock ahead".to_owned()),
+                fault => Heard::Broken(fault.to_string()),
+            },
+        };
+        self.attempts.borrow_mut().push(Attempt {
+            account: account.clone(),
+            asked: asked.clone(),
+            begun,
+            ended: self.faults.tick(),
+            now: context.now,
+            heard: heard.clone(),
+        });
+        heard
+    }
+
+    fn provider(&self) -> Sandbox {
+        Sandbox::new(self.ledger.store().clone())
+    }
+
+    async fn perform(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        asked: &Asked,
+    ) -> Result<(bool, Value), Error> {
+        let ledger = &self.ledger;
+        match asked {
+            Asked::Open(open) => said(ledger.open(context, account, open.clone()).await?),
+            Asked::Spend(key, command) => said(ledger.spend(context, account, key, command).await?),
+            Asked::Refund(key, command) => {
+                said(ledger.refund(context, account, key, command).await?)
+            }
+            Asked::Buy(key, command) => {
+                let provider = self.provider();
+                let bought = ledger.purchase(context, &provider, account, key, command);
+                said(bought.await?)
+            }
+            Asked::Chargeback(key, id) => said(
+                ledger
+                    .chargeback(context, account, id, key.as_ref())
+                    .await?,
+            ),
+            Asked::Redeem(key, code) => {
+                said(ledger.redeem(context, account, key.as_ref(), code).await?)
+            }
+            Asked::Amend(status) => {
+                let amend = Amend {
+                    status: Some(*status),
+                    email: None,
+                };
+                said(Outcome::Applied(
+                    ledger.amend(context, account, amend).await?,
+                ))
+            }
+            Asked::Look => said(Outcome::Applied(ledger.account(context, account).await?)),
+            Asked::Lots => {
+                let lots = ledger.lots(context, account).await?;
+                let sum: Connects = lots.iter().map(Lot::remaining).sum();
+                said(Outcome::Applied(json!({"sum": sum})))
+            }
+        }
+    }
+
+    /// Something new, or something that was asked before: by this client or another, answered or
+    /// not, now and then with another body under the same key.
+    fn next_request(&self) -> (AccountId, Asked) {
+        let before = pick(&self.requests.borrow()).cloned();
+        match before {
+            Some(again) if chance(22) => again,
+            Some((account, asked)) if chance(6) => (account, altered(asked)),
+            _ => {
+                let request = self.new_request();
+                self.requests.borrow_mut().push(request.clone());
+                request
+            }
+        }
+    }
+
+    fn new_request(&self) -> (AccountId, Asked) {
+        let (account, open) = pick(&self.accounts).cloned().unwrap();
+        let asked = match fastrand::u32(0..100) {
+            0..38 => Asked::Spend(key(), spend(self.amount())),
+            38..54 => self.refund().unwrap_or(Asked::Look),
+            54..66 => Asked::Buy(key(), purchase()),
+            66..76 => self.redemption().unwrap_or(Asked::Look),
+            76..80 => self.chargeback(&account).unwrap_or(Asked::Look),
+            80..87 => Asked::Amend(match chance(60) {
+                true => Status::Active,
+                false => Status::Suspended,
+            }),
+            87..90 => Asked::Open(open),
+            90..96 => Asked::Look,
+            _ => Asked::Lots,
+        };
+        match &asked {
+            Asked::Refund(
+                _,
+                RefundCommand {
+                    of: RefundOf::SpendId(id),
+                    ..
+                },
+            ) => {
+                let owner = self.owner(id).unwrap_or(account);
+                (owner, asked)
+            }
+            _ => (account, asked),
+        }
+    }
+
+    fn amount(&self) -> u64 {
+        match chance(80) {
+            true => fastrand::u64(1..=20),
+            false => fastrand::u64(1..=160),
+        }
+    }
+
+    fn spends(&self) -> Vec<(AccountId, OperationId)> {
+        let requests = self.requests.borrow();
+        let spends = requests.iter().filter_map(|(account, asked)| match asked {
+            Asked::Spend(key, _) => Some((account.clone(), SpendCommand::id(account, key))),
+            _ => None,
+        });
+        spends.collect()
+    }
+
+    fn owner(&self, spend: &OperationId) -> Option<AccountId> {
+        let mut spends = self.spends().into_iter();
+        spends
+            .find(|(_, id)| id == spend)
+            .map(|(account, _)| account)
+    }
+
+    fn refund(&self) -> Option<Asked> {
+        let (_, spend) = pick(&self.spends()).cloned()?;
+        let amount = match chance(50) {
+            true => None,
+            false => Some(Connects::new(fastrand::u64(1..=10))),
+        };
+        let reason = match fastrand::bool() {
+            true => RefundReason::Goodwill,
+            false => RefundReason::Correction,
+        };
+        let command = RefundCommand {
+            of: RefundOf::SpendId(spend),
+            amount,
+            reason,
+        };
+        Some(Asked::Refund(key(), command))
+    }
+
+    fn redemption(&self) -> Option<Asked> {
+        let (code, _) = pick(&self.codes)?;
+        Some(Asked::Redeem(chance(70).then(key), code.clone()))
+    }
+
+    fn chargeback(&self, account: &AccountId) -> Option<Asked> {
+        let requests = self.requests.borrow();
+        let bought = requests.iter().filter_map(|(of, asked)| match asked {
+            Asked::Buy(key, _) if of == account => Some(PurchaseCommand::id(of, key)),
+            _ => None,
+        });
+        let bought: Vec<OperationId> = bought.collect();
+        let id = pick(&bought).cloned()?;
+        Some(Asked::Chargeback(chance(70).then(key), id))
+    }
+
+    /// Several clients open the same account at the same time.
+    pub async fn opener(&self, place: usize) {
+        let (account, open) = self.accounts[place].clone();
+        self.insist(self.skew(), account, Asked::Open(open)).await;
+    }
+
+    /// One event of a schedule: perhaps for a time that has passed, perhaps twice.
+    pub async fn scheduler(&self) {
+        sleep(Duration::from_millis(fastrand::u64(0..300))).await;
+        let kind = fastrand::u32(0..3);
+        let ahead = self.skew();
+        let (mut until, mut runs) = (self.now(ahead), 1);
+        if self.faults.strikes(Fault::Schedule) {
+            until -= TimeDelta::hours(fastrand::i64(0..72));
+            runs = fastrand::u32(1..=2);
+        }
+        let run = || async {
+            let context = self.context(ahead);
+            mortal(self.lifetime(), self.sweep(kind, &context, until)).await
+        };
+        let reports = match runs {
+            1 => vec![run().await],
+            _ => {
+                let (one, two) = futures::join!(run(), run());
+                vec![one, two]
+            }
+        };
+        for fault in reports.into_iter().flatten().filter_map(Result::err) {
+            if !fault.is_busy() {
+                self.complaints.borrow_mut().push(fault.to_string());
+            }
+        }
+    }
+
+    /// One run of one of the three schedules.
+    ///
+    /// # Errors
+    /// As the ledger's.
+    pub async fn sweep(&self, kind: u32, context: &Context, until: Time) -> Result<Report, Broken> {
+        match kind {
+            0 => self.ledger.sweep_grants(context, until).await,
+            1 => self.ledger.sweep_expiry(context, until).await,
+            _ => {
+                let provider = self.provider();
+                self.ledger.sweep_payments(context, &provider, until).await
+            }
+        }
+    }
+
+    /// Time passes: seconds or months, often until just before a day begins.
+    pub async fn pass(&self) {
+        let hours = match fastrand::u32(0..10) {
+            0..2 => 0,
+            2..5 => fastrand::u64(1..60),
+            5..8 => fastrand::u64(24..24 * 45),
+            _ => fastrand::u64(24 * 45..24 * 420),
+        };
+        let mut long = Duration::from_secs(hours * 3_600 + fastrand::u64(1..60));
+        if chance(50) {
+            let then = self.now(0) + TimeDelta::milliseconds(long.as_millis() as i64);
+            let day = midnight(then.date_naive() + chrono::Days::new(1));
+            let before = fastrand::i64(0..120);
+            let wait = (day - self.now(0)).num_milliseconds() - before;
+            long = Duration::from_millis(wait.max(0) as u64);
+        }
+        sleep(long).await;
+    }
+
+    /// Puts many small lots into an account, so that a spend touches more than one transaction
+    /// carries.
+    pub async fn crowd(&self, place: usize, lots: usize) -> Result<(), StoreError> {
+        let store = self.ledger.store();
+        let mut left = lots;
+        while left > 0 {
+            let Some(state) = store.load(&self.accounts[place].0).await? else {
+                return Ok(());
+            };
+            let batch = left.min(MAX_ACTIONS / 2);
+            let mut draft = Draft::new(self.ledger.policy(), self.now(0), state);
+            for _ in 0..batch {
+                draft.issue(
+                    Source::Reward,
+                    "test",
+                    Connects::new(fastrand::u64(1..=2)),
+                    None,
+                );
+            }
+            store.commit_if(draft.finish(vec![]).1).await?;
+            left -= batch;
+        }
+        Ok(())
+    }
+}
+
+fn said<T: Serialize>(outcome: Outcome<T>) -> Result<(bool, Value), Error> {
+    let replayed = matches!(outcome, Outcome::Replayed(_));
+    let said = serde_json::to_value(outcome.into_inner()).unwrap();
+    Ok((replayed, said))
+}
+
+fn key() -> IdempotencyKey {
+    IdempotencyKey::try_new(&format!("k{:016x}", fastrand::u64(..))).unwrap()
+}
+
+fn purchase() -> PurchaseCommand {
+    let methods = [
+        "sandbox_approve",
+        "sandbox_decline",
+        "sandbox_timeout",
+        "sandbox_late",
+    ];
+    PurchaseCommand {
+        quantity: fastrand::i64(10..=30),
+        promo_code: None,
+        payment_method: pick(&methods).map(|method| (*method).to_owned()),
+    }
+}
+
+/// The same key, another body.
+fn altered(asked: Asked) -> Asked {
+    match asked {
+        Asked::Spend(key, _) => Asked::Spend(key, spend(fastrand::u64(1..=30))),
+        Asked::Refund(key, command) => {
+            let amount = Some(Connects::new(fastrand::u64(1..=5)));
+            Asked::Refund(key, RefundCommand { amount, ..command })
+        }
+        Asked::Buy(key, _) => Asked::Buy(key, purchase()),
+        Asked::Open(open) => Asked::Open(Open {
+            kind: connects::domain::account::Kind::Agency,
+            ..open
+        }),
+        other => other,
+    }
+}
+
+/// Polls a future so many times and no more: then it is dropped where it waits.
+async fn mortal<T>(polls: Option<u32>, life: impl Future<Output = T>) -> Option<T> {
+    let mut life = pin!(life);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == Some(0) {
+            return Poll::Ready(None);
+        }
+        left = left.map(|left| left - 1);
+        life.as_mut().poll(context).map(Some)
+    })
+    .await
+}
