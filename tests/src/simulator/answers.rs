@@ -390,6 +390,8 @@ impl Evidence<'_> {
                         } => {
                             said.insert(words.to_string());
                             applied += u32::from(!replayed);
+                            // Its own answer was lost on the way to itself.
+                            asked_for |= attempt.begun < tick && tick < attempt.ended;
                         }
                         // Without a key a request can't tell its own doing from another's.
                         Heard::Unknown(_)

@@ -38,7 +38,7 @@ use crate::table::instant;
 use crate::wire::Emulated;
 use answers::Evidence;
 use snapshot::Snapshot;
-use world::{Asked, World};
+use world::{Attempt, Heard, World};
 
 /// The table's name.
 const TABLE: &str = "simulated";
@@ -48,6 +48,9 @@ const ROUNDS: usize = 6;
 
 /// Lines of a history that a report shows.
 const TRACE: usize = 60;
+
+/// How much of a line.
+const WIDTH: usize = 330;
 
 /// What some histories came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -335,19 +338,23 @@ async fn promos(world: &World) -> Vec<(PromoCode, Terms)> {
 fn lines(world: &World) -> Vec<String> {
     let attempts = world.attempts.borrow();
     let first = attempts.len().saturating_sub(TRACE);
-    attempts[first..]
-        .iter()
-        .map(|a| {
-            let asked = match &a.asked {
-                Asked::Open(open) => format!("Open {:?} {}", open.kind, open.person_id),
-                asked => format!("{asked:?}"),
-            };
-            format!(
-                "{}-{} {} {}: {asked} -> {:?}",
-                a.begun, a.ended, a.now, a.account, a.heard
-            )
-        })
-        .collect()
+    let line = |attempt: &Attempt| {
+        let heard = match &attempt.heard {
+            Heard::Done { replayed, said } => format!("replayed {replayed} {said}"),
+            heard => format!("{heard:?}"),
+        };
+        let Attempt {
+            account,
+            asked,
+            begun,
+            ended,
+            now,
+            ..
+        } = attempt;
+        let line = format!("{begun}-{ended} {now} {account} {asked:?} -> {heard}");
+        line.chars().take(WIDTH).collect()
+    };
+    attempts[first..].iter().map(line).collect()
 }
 
 fn said(panic: &(dyn std::any::Any + Send)) -> String {

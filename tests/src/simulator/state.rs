@@ -78,8 +78,10 @@ fn account(partition: &Partition) -> Result<Moments, String> {
     ensure(profile.seq == head.profile_seq, || {
         format!("the profile is of entry {}", profile.seq)
     })?;
-    let cycles = last.next_cycle.is_none_or(|next| next <= profile.next_grant_on);
-    ensure(profile.status == last.status && cycles, || {
+    let in_step = last
+        .next_cycle
+        .is_none_or(|next| next <= profile.next_grant_on);
+    ensure(profile.status == last.status && in_step, || {
         format!("{profile:?} is not what the journal says")
     })?;
     let lots = with_pending(&partition.stored, &head.pending);
