@@ -195,8 +195,10 @@ impl Simulator {
         burst(world).await;
         world.faults.stop();
         sleep(ALL_DONE).await;
-        finish(world, emulated).await?;
-        verdict(world, emulated).await
+        // A run of a schedule asks 64 shards, which is as much work as all the clients'.
+        let all = fastrand::u32(0..3) == 0;
+        finish(world, emulated, all).await?;
+        verdict(world, emulated, all).await
     }
 }
 
@@ -209,17 +211,19 @@ impl Default for Simulator {
 /// Clients and schedulers at the same time.
 async fn burst(world: &World) {
     let clients = (0..fastrand::u32(1..=4)).map(|_| world.client(fastrand::usize(1..=5)));
-    let schedulers = (0..fastrand::u32(0..=1)).map(|_| world.scheduler());
+    let schedulers = (0..fastrand::usize(0..3) / 2).map(|_| world.scheduler());
     futures::join!(join_all(clients), join_all(schedulers));
 }
 
-/// The schedules run until nothing is due.
-async fn finish(world: &World, emulated: &Emulated) -> Result<(), String> {
+/// The schedules run until nothing is due; unless `all` do, only the one of payments.
+async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), String> {
+    let open = |(_, what): &&(String, String)| all || what.contains("RECEIPT#");
     for round in 0..ROUNDS {
         let now = world.now(0);
         let until = connects::domain::time::text(now);
         let snapshot = Snapshot::take(emulated, TABLE)?;
-        let due: Vec<_> = snapshot.due.iter().filter(|(at, _)| *at <= until).collect();
+        let due = snapshot.due.iter().filter(|(at, _)| *at <= until);
+        let due: Vec<_> = due.filter(open).collect();
         if due.is_empty() {
             return Ok(());
         }
@@ -243,11 +247,14 @@ async fn finish(world: &World, emulated: &Emulated) -> Result<(), String> {
     Err("the schedules leave something due".to_owned())
 }
 
-async fn verdict(world: &World, emulated: &Emulated) -> Result<(), String> {
+async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<(), String> {
     let snapshot = Snapshot::take(emulated, TABLE)?;
     let policy = world.ledger.policy();
     let moments = state::check(&snapshot)?;
-    state::check_settled(&snapshot, policy, world.now(0))?;
+    state::check_paid(&snapshot)?;
+    if all {
+        state::check_settled(&snapshot, policy, world.now(0))?;
+    }
     for id in snapshot.partitions.keys() {
         let id = AccountId::try_new(id).map_err(|why| why.to_string())?;
         let loaded = world.ledger.store().load(&id).await;

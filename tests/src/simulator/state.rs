@@ -11,6 +11,7 @@ use connects::domain::policy::Policy;
 use connects::domain::purchase::{Purchase, PurchaseStatus};
 use connects::domain::time::{Time, midnight};
 use connects::domain::units::Connects;
+use connects::store::SandboxCharge;
 
 use super::snapshot::{Partition, ProfileRow, ReceiptRow, Snapshot};
 use crate::model::Model;
@@ -342,65 +343,61 @@ fn promos(snapshot: &Snapshot) -> Result<(), String> {
     Ok(())
 }
 
-/// What holds once everything that was under way is done and the schedules have run.
+/// What holds once recovery has run: money is taken for what is credited, and for nothing else.
 ///
 /// # Errors
-/// Says what is left undone.
-pub fn check_settled(snapshot: &Snapshot, policy: &Policy, now: Time) -> Result<(), String> {
-    for (id, partition) in &snapshot.partitions {
-        settled(snapshot, partition, policy, now).map_err(|why| format!("account {id}: {why}"))?;
-    }
-    Ok(())
-}
-
-fn settled(
-    snapshot: &Snapshot,
-    partition: &Partition,
-    policy: &Policy,
-    now: Time,
-) -> Result<(), String> {
-    for purchase in partition.purchases.values() {
-        let taken = snapshot
-            .charges
-            .get(purchase.id.as_str())
-            .is_some_and(|charge| {
-                !charge.cancelled
-                    && match charge.method.as_str() {
-                        "sandbox_approve" | "sandbox_timeout" => charge.asked >= 1,
-                        "sandbox_late" => charge.asked >= 2,
-                        _ => false,
-                    }
-            });
+/// Says which purchase is not so.
+pub fn check_paid(snapshot: &Snapshot) -> Result<(), String> {
+    let purchases = || snapshot.partitions.values().flat_map(|p| &p.purchases);
+    for (id, purchase) in purchases() {
         let credited = match purchase.status {
             PurchaseStatus::Paid | PurchaseStatus::ChargedBack => true,
             PurchaseStatus::Declined => false,
             PurchaseStatus::Pending => return Err(format!("still pending: {purchase:?}")),
         };
+        let taken = snapshot.charges.get(id).is_some_and(taken);
         ensure(taken == credited, || {
-            format!("taken: {taken}, {purchase:?}")
+            format!("money taken: {taken}, {purchase:?}")
         })?;
     }
-    let charged = snapshot.charges.keys().filter(|id| {
-        snapshot
-            .partitions
-            .values()
-            .all(|p| !p.purchases.contains_key(*id))
-    });
-    let charged: Vec<_> = charged.collect();
-    ensure(charged.is_empty(), || {
-        format!("charged for nothing: {charged:?}")
-    })?;
+    let known: BTreeSet<&String> = purchases().map(|(id, _)| id).collect();
+    let unknown = snapshot.charges.keys().find(|id| !known.contains(id));
+    ensure(unknown.is_none(), || {
+        format!("charged for nothing: {unknown:?}")
+    })
+}
 
+fn taken(charge: &SandboxCharge) -> bool {
+    let asked = match charge.method.as_str() {
+        "sandbox_approve" | "sandbox_timeout" => 1,
+        "sandbox_late" => 2,
+        _ => return false,
+    };
+    !charge.cancelled && charge.asked >= asked
+}
+
+/// What holds once every schedule has run.
+///
+/// # Errors
+/// Says what is left undone.
+pub fn check_settled(snapshot: &Snapshot, policy: &Policy, now: Time) -> Result<(), String> {
+    for (id, partition) in &snapshot.partitions {
+        settled(partition, policy, now).map_err(|why| format!("account {id}: {why}"))?;
+    }
+    Ok(())
+}
+
+fn settled(partition: &Partition, policy: &Policy, now: Time) -> Result<(), String> {
     let dead = partition
         .stored
         .iter()
         .find(|lot| lot.birth().expires_at() <= now);
     ensure(dead.is_none(), || format!("not expired: {dead:?}"))?;
     let profile = partition.profile.as_ref().ok_or("has no profile")?;
-    if profile.kind == Kind::Freelancer {
-        granted(partition, profile, policy, now)?;
+    match profile.kind {
+        Kind::Freelancer => granted(partition, profile, policy, now),
+        Kind::Agency => Ok(()),
     }
-    Ok(())
 }
 
 /// Every cycle since the opening brought its grant or was skipped, but for those whose grant would
