@@ -30,7 +30,7 @@ pub enum Fault {
     AnswerLost,
     /// No answer comes; the call is done later, when nobody waits for it any more.
     Late,
-    /// The call takes longer than anybody waits.
+    /// The call takes long, perhaps longer than anybody waits.
     Slow,
     /// A read mixes items from before and after whatever happened meanwhile.
     Torn,
@@ -54,7 +54,7 @@ impl Fault {
         (Self::Reset, "connection reset", 80),
         (Self::AnswerLost, "answer lost", 150),
         (Self::Late, "done after the timeout", 60),
-        (Self::Slow, "slow", 30),
+        (Self::Slow, "slow", 60),
         (Self::Torn, "torn read", 400),
         (Self::StaleIndex, "stale index", 300),
         (Self::Death, "process died", 150),
@@ -101,8 +101,11 @@ const WAY: RangeInclusive<u64> = 0..=6;
 /// How long between the two moments that a torn read shows.
 const TORN: RangeInclusive<u64> = 1..=20;
 
-/// Longer than a client waits for an answer.
-const TOO_LONG: RangeInclusive<u64> = 3_001..=8_000;
+/// How long a slow call takes: a client waits three seconds for it.
+const SLOW: RangeInclusive<u64> = 50..=5_000;
+
+/// How long until a client that gets no answer sees that it has none.
+const SILENCE: RangeInclusive<u64> = 3_001..=8_000;
 
 /// How much later than called a late call is done.
 const LATE: RangeInclusive<u64> = 1..=20_000;
@@ -255,11 +258,11 @@ impl Faults {
                     pause(LATE).await;
                     self.done(&call, &table);
                 });
-                pause(TOO_LONG).await;
+                pause(SILENCE).await;
                 return Err(Broken::Silent);
             }
             Some(Fault::Slow) => {
-                pause(TOO_LONG).await;
+                pause(SLOW).await;
                 self.done(&call, &table)
             }
             Some(Fault::Torn) => {

@@ -1,15 +1,16 @@
 //! Transactions as a planted defect would send them; see [`crate::defect`].
 
-use aws_sdk_dynamodb::types::TransactWriteItem;
-
-/// The transactions that are sent for one: itself.
-#[cfg(not(feature = "defects"))]
-pub fn sent(actions: Vec<TransactWriteItem>) -> [Vec<TransactWriteItem>; 1] {
-    [actions]
-}
-
-#[cfg(feature = "defects")]
 pub use planted::sent;
+
+#[cfg(not(feature = "defects"))]
+mod planted {
+    use aws_sdk_dynamodb::types::TransactWriteItem;
+
+    /// The transactions that are sent for one: itself.
+    pub fn sent(actions: Vec<TransactWriteItem>) -> [Vec<TransactWriteItem>; 1] {
+        [actions]
+    }
+}
 
 #[cfg(feature = "defects")]
 mod planted {

@@ -133,6 +133,11 @@ impl Evidence<'_> {
                     || "was revoked at another time".to_owned(),
                 )
             }
+            Asked::Limit(_, terms) => ensure(
+                said["max_redemptions"] == json!(terms.max_redemptions)
+                    && said["redeemed"].as_u64() <= terms.max_redemptions,
+                || "another limit".to_owned(),
+            ),
             Asked::Amend(status) => self.saw(attempt, "had that status", |moment| {
                 moment.status == *status
             }),
@@ -317,17 +322,20 @@ impl Evidence<'_> {
                 }
                 _ => Err("no such refusal".to_owned()),
             },
-            Refusal::PromoExhausted => match &attempt.asked {
-                Asked::Redeem(_, code) => {
-                    let slots = &self.snapshot.slots;
-                    let slots = slots.iter().filter(|((of, _), _)| of == code.as_str());
-                    let room = slots.filter(|(_, slot)| slot.cap.is_none_or(|cap| slot.used < cap));
-                    ensure(room.count() == 0 && !receipt.is_some_and(before), || {
-                        "there was one left".to_owned()
-                    })
-                }
-                _ => Err("no such refusal".to_owned()),
-            },
+            Refusal::PromoExhausted => {
+                let left = self
+                    .snapshot
+                    .slots
+                    .values()
+                    .any(|slot| slot.cap.is_none_or(|cap| slot.used < cap));
+                let limits = self.attempts.iter();
+                let mut limits = limits.filter(|a| matches!(a.asked, Asked::Limit(..)));
+                // A limit that was raised since makes room that there was not.
+                let raised = limits.any(|limit| limit.ended > attempt.begun);
+                ensure((raised || !left) && !receipt.is_some_and(before), || {
+                    "there was one left".to_owned()
+                })
+            }
             _ => Ok(()),
         }
     }

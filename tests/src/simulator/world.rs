@@ -44,6 +44,8 @@ pub enum Asked {
     Chargeback(Option<IdempotencyKey>, OperationId),
     /// To redeem a promo code.
     Redeem(Option<IdempotencyKey>, PromoCode),
+    /// To change a promo code's limit.
+    Limit(PromoCode, Terms),
     /// To suspend or reactivate.
     Amend(Status),
     /// How much there is.
@@ -235,6 +237,10 @@ impl World {
             Asked::Redeem(key, code) => {
                 said(ledger.redeem(context, account, key.as_ref(), code).await?)
             }
+            Asked::Limit(code, terms) => {
+                let (_, view) = ledger.put_promo(context, code, terms).await?;
+                said(Outcome::Applied(view))
+            }
             Asked::Amend(status) => {
                 let amend = Amend {
                     status: Some(*status),
@@ -280,7 +286,8 @@ impl World {
                 true => Status::Active,
                 false => Status::Suspended,
             }),
-            87..90 => Asked::Open(open),
+            87..89 => Asked::Open(open),
+            89 => self.limit().unwrap_or(Asked::Look),
             90..96 => Asked::Look,
             _ => Asked::Lots,
         };
@@ -300,9 +307,10 @@ impl World {
     }
 
     fn amount(&self) -> u64 {
-        match chance(80) {
-            true => fastrand::u64(1..=20),
-            false => fastrand::u64(1..=160),
+        match fastrand::u32(0..100) {
+            0..75 => fastrand::u64(1..=20),
+            75..90 => fastrand::u64(1..=160),
+            _ => fastrand::u64(100..=200),
         }
     }
 
@@ -345,6 +353,15 @@ impl World {
         Some(Asked::Redeem(chance(70).then(key), code.clone()))
     }
 
+    fn limit(&self) -> Option<Asked> {
+        let (code, terms) = pick(&self.codes)?.clone();
+        let terms = Terms {
+            max_redemptions: Some(fastrand::u64(1..=4)),
+            ..terms
+        };
+        Some(Asked::Limit(code, terms))
+    }
+
     fn chargeback(&self, account: &AccountId) -> Option<Asked> {
         let requests = self.requests.borrow();
         let bought = requests.iter().filter_map(|(of, asked)| match asked {
@@ -365,7 +382,8 @@ impl World {
     /// One event of a schedule: perhaps for a time that has passed, perhaps twice.
     pub async fn scheduler(&self) {
         sleep(Duration::from_millis(fastrand::u64(0..300))).await;
-        let kind = fastrand::u32(0..3);
+        // Payments most often: there only the schedule goes on with what a client began.
+        let kind = fastrand::u32(0..4);
         let ahead = self.skew();
         let (mut until, mut runs) = (self.now(ahead), 1);
         if self.faults.strikes(Fault::Schedule) {
@@ -436,12 +454,7 @@ impl World {
             let batch = left.min(MAX_ACTIONS / 2);
             let mut draft = Draft::new(self.ledger.policy(), self.now(0), state);
             for _ in 0..batch {
-                draft.issue(
-                    Source::Reward,
-                    "test",
-                    Connects::new(fastrand::u64(1..=2)),
-                    None,
-                );
+                draft.issue(Source::Reward, "test", Connects::new(1), None);
             }
             store.commit_if(draft.finish(vec![]).1).await?;
             left -= batch;
