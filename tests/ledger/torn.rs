@@ -1,6 +1,6 @@
 //! What does not fit together is not used.
 
-use connects::domain::account::Account;
+use connects::domain::account::{Account, Amend, Status};
 use connects::domain::draft::{Draft, Unplanned};
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::units::Connects;
@@ -42,6 +42,39 @@ async fn a_mixture_of_before_and_after_is_noticed() {
         ("only the entry of after", &before, &before, &after),
     ] {
         assert!(assemble(profile, lots, head).is_err(), "{what}");
+    }
+}
+
+/// A query that met all of a transaction but its last entry and what goes with that: the entry
+/// before it fits the lots, but nobody ever had that account.
+#[tokio::test]
+async fn half_a_transaction_is_no_account() {
+    let table = Table::new().await;
+    let account = table.open(NOW).await;
+    let before = table.state(&account).await;
+    let suspend = Amend {
+        status: Some(Status::Suspended),
+        email: None,
+    };
+    // Books the cycle's grant first, in the same transaction.
+    let later = at("2026-02-10T00:00:00Z");
+    table.ledger.amend(&later, &account, suspend).await.unwrap();
+    let after = table.state(&account).await;
+
+    let journal = table.journal(&account).await;
+    let [.., granted, suspended] = &journal[..] else {
+        panic!("{journal:?}");
+    };
+    assert_eq!(suspended, &after.head);
+    assert_eq!(granted.hash, granted.seal(&after.lots), "it fits the lots");
+    for profile in [&before.profile, &after.profile] {
+        let half = Account::assemble(
+            account.clone(),
+            profile.clone(),
+            after.stored.clone(),
+            granted.clone(),
+        );
+        assert!(half.is_err(), "{profile:?}");
     }
 }
 

@@ -222,7 +222,8 @@ impl<'p> Draft<'p> {
             },
             reference: booking.reference,
             policy_version: self.policy.version,
-            profile_seq: self.account.profile.seq,
+            // Only a transaction's last entry names one: no other is ever an account's newest.
+            profile_seq: Seq::NONE,
             pending: vec![],
             prev_hash: self.account.head.hash,
             hash: self.account.head.hash,

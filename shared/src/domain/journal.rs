@@ -97,7 +97,8 @@ pub struct Entry {
     pub reference: Option<Reference>,
     /// The policy it was made under.
     pub policy_version: u32,
-    /// The entry that last changed the profile, this one included.
+    /// The entry that last changed the profile, this one included; none where the same transaction
+    /// goes on after this entry, so that nobody who misses the rest takes it for the newest.
     pub profile_seq: Seq,
     /// Lots whose items don't yet hold what this entry left in them; readers apply these, the next
     /// commit writes them.
