@@ -7,7 +7,7 @@ use connects_tests::faults::Fault;
 use connects_tests::simulator::{Simulator, Tally};
 
 /// Histories that every run of the tests repeats.
-const HISTORIES: u64 = 40;
+const HISTORIES: u64 = 30;
 
 #[test]
 fn every_promise_is_kept_whatever_goes_wrong() {
