@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::future::{Future, IntoFuture};
 use std::ops::Index;
 use std::pin::Pin;
+use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -80,8 +81,20 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// Sends it and waits so long; `None` when nothing came back.
+    pub async fn within(self, patience: Duration) -> Option<Answer> {
+        let sent = tokio::time::timeout(patience, self.attempt()).await;
+        sent.ok()?.ok()
+    }
+
     async fn send(self) -> Answer {
+        let answer = self.attempt().await;
+        answer.unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    async fn attempt(self) -> Result<Answer, String> {
         let what = format!("{}{} {}", self.about, self.method, self.path);
+        let why = |e: reqwest::Error| format!("{what}: {e:?}");
         let mut request = self
             .stack
             .web
@@ -90,23 +103,17 @@ impl<'a> Request<'a> {
         if let Some(body) = self.body {
             request = request.body(body);
         }
-        let response = request
-            .send()
-            .await
-            .unwrap_or_else(|e| panic!("{what}: {e:?}"));
+        let response = request.send().await.map_err(why)?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response
-            .text()
-            .await
-            .unwrap_or_else(|e| panic!("{what}: {e:?}"));
+        let text = response.text().await.map_err(why)?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer {
+        Ok(Answer {
             what,
             status,
             headers,
             text,
             body,
-        }
+        })
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use connects::domain::ids::AccountId;
-use connects::store::Store;
 
 use crate::holder::Holder;
 use crate::model::Model;
@@ -49,8 +48,7 @@ impl Holder<'_> {
     /// Checks the account's whole journal by the model, and its lots by its journal; gives the
     /// model at its end.
     pub async fn audit(&self) -> Model {
-        let store = Store::new(self.stack.dynamo.clone(), self.stack.table.as_str());
-        table::audit(&store, &AccountId::try_new(&self.id).unwrap()).await
+        table::audit(&self.stack.store(), &AccountId::try_new(&self.id).unwrap()).await
     }
 
     /// The sort keys that begin so.

@@ -11,10 +11,12 @@
 )]
 
 pub mod client;
+pub mod explorer;
 pub mod faults;
 pub mod holder;
 pub mod items;
 pub mod model;
+pub mod runner;
 pub mod schedule;
 pub mod simulator;
 pub mod stack;

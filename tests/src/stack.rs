@@ -1,9 +1,11 @@
 //! The running stack that the tests talk to, as its stack file describes it.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use connects::store::Store;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -61,9 +63,15 @@ impl Stack {
     fn named_by(variable: &str) -> Self {
         let path = std::env::var(variable)
             .unwrap_or_else(|_| panic!("{variable} names no stack: run `cargo local test`"));
-        let text = std::fs::read_to_string(&path)
-            .unwrap_or_else(|e| panic!("{path}: {e}: run `cargo local test`"));
-        let file: StackFile = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"));
+        Self::described_by(Path::new(&path))
+    }
+
+    /// The stack with that stack file.
+    pub fn described_by(path: &Path) -> Self {
+        let name = path.display();
+        let text = std::fs::read_to_string(path)
+            .unwrap_or_else(|e| panic!("{name}: {e}: run `cargo local test`"));
+        let file: StackFile = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
         let web = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .build()
@@ -85,6 +93,11 @@ impl Stack {
             dynamo,
             minter: Minter::new(&file.signing_key, &file.jwks, file.issuer, file.audience),
         }
+    }
+
+    /// Its table, as the functions see it.
+    pub fn store(&self) -> Store {
+        Store::new(self.dynamo.clone(), self.table.as_str())
     }
 
     /// A request without a token.

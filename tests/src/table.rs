@@ -124,14 +124,32 @@ pub async fn journal(store: &Store, id: &AccountId) -> Vec<Entry> {
 /// Checks that the journal is gap-free, chained and sealed, that every entry used the oldest
 /// Connects there were, and that the lots hold what the journal left in them.
 pub async fn audit(store: &Store, id: &AccountId) -> Model {
+    inspect(store, id)
+        .await
+        .unwrap_or_else(|why| panic!("{id}: {why}"))
+}
+
+/// The same, for those who go on.
+///
+/// # Errors
+/// Says what is wrong.
+pub async fn inspect(store: &Store, id: &AccountId) -> Result<Model, String> {
     let journal = journal(store, id).await;
-    let model = replay(&journal).unwrap_or_else(|why| panic!("{id}: {why}"));
-    let account = store.load(id).await.unwrap().unwrap();
-    assert_eq!(account.lots, model.lots().unwrap(), "{id}: the lots");
-    assert_eq!(account.head.seq, model.seq(), "{id}: the newest entry");
+    let model = replay(&journal)?;
+    let account = store.load(id).await.map_err(|why| why.to_string())?;
+    let account = account.ok_or("no account")?;
+    let same = |what: &str, is: bool| is.then_some(()).ok_or(what.to_owned());
+    same(
+        "the lots are not the journal's",
+        account.lots == model.lots()?,
+    )?;
+    same("not the newest entry", account.head.seq == model.seq())?;
     let sum: i64 = journal.iter().map(|entry| entry.amount).sum();
-    assert_eq!(sum, account.balance().available.credit(), "{id}: the sum");
-    model
+    same(
+        "the journal's sum is not the balance",
+        sum == account.balance().available.credit(),
+    )?;
+    Ok(model)
 }
 
 /// An account id that no other test has.

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// One call to DynamoDB, as it is on the wire.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Call {
     /// `Query`, `TransactWriteItems` and so on.
     pub operation: String,
@@ -33,7 +33,7 @@ pub struct Call {
 }
 
 /// What DynamoDB answers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// 200, or what tells of a failure.
     pub status: u16,

@@ -1,0 +1,5 @@
+//! Every order of events of a few operations at once: `cargo run --profile proof -p connects-tests
+//! --bin explore` goes further, and prints what it explored.
+
+mod small_world;
+mod teeth;

@@ -1,0 +1,127 @@
+//! The explorer sees what it is there to see: with one safeguard taken away, on the wire, the
+//! orders in which that safeguard was needed come out wrong.
+
+use connects_tests::explorer::acts::{Deed, Scene};
+use connects_tests::explorer::search::Grain;
+use connects_tests::explorer::world::Tamper;
+use connects_tests::explorer::{Bounds, case, explore};
+use connects_tests::wire::Call;
+use serde_json::Value;
+
+/// The actions of a transaction, each as its parameters.
+fn actions(call: &mut Call) -> impl Iterator<Item = &mut Value> {
+    let actions = call.request["TransactItems"].as_array_mut();
+    actions
+        .into_iter()
+        .flatten()
+        .flat_map(|action| action.as_object_mut().unwrap().values_mut())
+}
+
+fn key<'a>(action: &'a Value, part: &str) -> &'a str {
+    let key = action.get("Item").unwrap_or(&action["Key"]);
+    key[part]["S"].as_str().unwrap()
+}
+
+/// Takes the conditions off the actions on such items.
+fn unconditional(call: &mut Call, on: impl Fn(&Value) -> bool) {
+    for action in actions(call).filter(|action| on(action)) {
+        let action = action.as_object_mut().unwrap();
+        action.remove("ConditionExpression");
+        // A value that no expression uses is refused.
+        if !action.contains_key("UpdateExpression") {
+            action.remove("ExpressionAttributeValues");
+            action.remove("ExpressionAttributeNames");
+        } else if let Some(values) = action["ExpressionAttributeValues"].as_object_mut() {
+            values.remove(":was");
+            values.remove(":version");
+        }
+    }
+}
+
+fn no_lock(call: &mut Call) {
+    unconditional(call, |action| key(action, "sk").starts_with("ENTRY#"));
+}
+
+fn no_lock_and_lots_as_they_come(call: &mut Call) {
+    unconditional(call, |action| {
+        let sk = key(action, "sk");
+        sk.starts_with("ENTRY#") || sk.starts_with("LOT#")
+    });
+}
+
+fn no_receipt(call: &mut Call) {
+    if let Some(actions) = call.request["TransactItems"].as_array_mut() {
+        actions.retain(|action| {
+            let put = &action["Put"]["Item"]["sk"]["S"];
+            !put.as_str().is_some_and(|sk| sk.starts_with("RECEIPT#sp_"))
+        });
+    }
+}
+
+fn what_came_back_unchecked(call: &mut Call) {
+    unconditional(call, |action| key(action, "sk").starts_with("RECEIPT#sp_"));
+}
+
+fn a_payment_credited_as_often_as_it_is_seen(call: &mut Call) {
+    unconditional(call, |action| key(action, "sk").starts_with("RECEIPT#pu_"));
+}
+
+fn no_cap(call: &mut Call) {
+    unconditional(call, |action| key(action, "sk") == "SLOT");
+}
+
+fn a_bonus_for_each_account(call: &mut Call) {
+    unconditional(call, |action| key(action, "pk").starts_with("PERSON#"));
+}
+
+#[test]
+fn what_a_safeguard_is_for_goes_wrong_without_it() {
+    use Deed::{Buy, Open, OpenSecond, Recover, Redeem, RedeemElsewhere, Refund, Spend, SpendOne};
+    use Scene::{New, Quiet};
+    let safeguards: [(&str, Tamper, Scene, [(Deed, usize); 2]); 7] = [
+        ("the lock", no_lock, Quiet, [(SpendOne, 0), (Redeem, 1)]),
+        (
+            "the lock and the lots",
+            no_lock_and_lots_as_they_come,
+            Quiet,
+            [(Spend, 0), (Spend, 1)],
+        ),
+        ("the receipt", no_receipt, Quiet, [(Spend, 0), (Spend, 0)]),
+        (
+            "what came back",
+            what_came_back_unchecked,
+            Quiet,
+            [(Refund, 0), (Refund, 1)],
+        ),
+        (
+            "the step before",
+            a_payment_credited_as_often_as_it_is_seen,
+            Quiet,
+            [(Buy, 0), (Recover, 1)],
+        ),
+        (
+            "the cap",
+            no_cap,
+            Quiet,
+            [(Redeem, 0), (RedeemElsewhere, 1)],
+        ),
+        (
+            "the person",
+            a_bonus_for_each_account,
+            New,
+            [(Open, 0), (OpenSecond, 1)],
+        ),
+    ];
+    let bounds = Bounds {
+        faults: 0,
+        grain: Grain::Coarse,
+    };
+    for (safeguard, tamper, scene, acts) in safeguards {
+        let case = case(scene, &acts);
+        let with = explore(&case, bounds, None);
+        assert!(with.is_fine(), "{with}");
+        let without = explore(&case, bounds, Some(tamper));
+        println!("without {safeguard}: {without}");
+        assert!(without.violations > 0, "without {safeguard}: {case}");
+    }
+}

@@ -1,0 +1,378 @@
+//! What can be done in the small world, and the world it is done in.
+
+use std::fmt::Debug;
+
+use connects::domain::account::{AccountView, Amend, Kind, Open, Status};
+use connects::domain::email::Email;
+use connects::domain::ids::{AccountId, OperationId, PersonId, PromoCode};
+use connects::domain::key::IdempotencyKey;
+use connects::domain::policy::{BUILT_IN, Policy};
+use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
+use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
+use connects::domain::spend::SpendCommand;
+use connects::domain::units::Connects;
+use connects::ledger::{Error, Fault, Ledger, Outcome, Report};
+use connects::payments::Sandbox;
+use futures::future::{FutureExt, LocalBoxFuture};
+
+use crate::table::{at, instant, spend};
+
+/// When the account was opened, and the fixed part of its life went by.
+const OPENED: &str = "2025-01-10T12:00:00Z";
+const SPENT: &str = "2025-01-12T12:00:00Z";
+const BOUGHT: &str = "2025-01-20T12:00:00Z";
+
+/// Far enough ahead that whatever is open is due.
+const AHEAD: &str = "2025-03-01T00:00:00Z";
+
+/// What the earlier spend took: both first lots, the second one but for 5.
+const SPENT_BEFORE: u64 = 45;
+
+/// What the earlier purchase brought.
+const BOUGHT_BEFORE: i64 = 10;
+
+/// Two lots' worth, and more than can be had twice.
+const SPEND: u64 = 12;
+
+/// More than half of what was spent.
+const REFUND: u64 = 30;
+
+/// The state of things before anything happens at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scene {
+    /// No account yet.
+    New,
+    /// An account with two lots, on a day on which nothing is due but a notice.
+    Quiet,
+    /// The same account when its first lot has just expired and a cycle's grant is due.
+    Due,
+}
+
+impl Scene {
+    /// The time there.
+    pub fn now(self) -> &'static str {
+        match self {
+            Self::New => OPENED,
+            Self::Quiet => "2025-02-05T12:00:00Z",
+            Self::Due => "2025-02-11T00:05:00Z",
+        }
+    }
+}
+
+/// Something that is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deed {
+    /// Opens the account.
+    Open,
+    /// Opens it for somebody else.
+    OpenForAnother,
+    /// Opens another account for the same person.
+    OpenSecond,
+    /// Spends more than half of what there is.
+    Spend,
+    /// Spends one.
+    SpendOne,
+    /// Gives back more than half of what was spent before.
+    Refund,
+    /// Buys, approved at once.
+    Buy,
+    /// Buys; the provider's first answer is lost.
+    BuySlowly,
+    /// Buys, and is declined.
+    BuyInVain,
+    /// The schedule that recovers open payments.
+    Recover,
+    /// Takes the purchase made before back.
+    ChargeBack,
+    /// Redeems a code that can be redeemed once.
+    Redeem,
+    /// Another account redeems it.
+    RedeemElsewhere,
+    /// Suspends the account and changes its contact.
+    Suspend,
+    /// The schedule that books grants.
+    SweepGrants,
+    /// The schedule that books expiries and notices.
+    SweepExpiry,
+    /// Reads the account.
+    Read,
+    /// Reads its lots.
+    ReadLots,
+}
+
+/// Something that is done under an idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Act {
+    /// What.
+    pub kind: Deed,
+    /// Under which key: acts of one kind and one key are tries of the same.
+    pub key: usize,
+}
+
+/// What an operation was told at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Told {
+    /// An answer, or a refusal.
+    Answer(String),
+    /// Where a purchase stands.
+    Purchase {
+        /// What never changes.
+        fixed: String,
+        /// What may still change; none while it is pending.
+        settled: Option<String>,
+    },
+    /// An account, as it is at the end of a request that would leave it as it is.
+    Account {
+        /// What never changes.
+        fixed: String,
+        /// What may have changed since the request first took effect.
+        now: String,
+    },
+    /// Something broke.
+    Broke(String),
+}
+
+impl Told {
+    /// Whether both tell of the same. A purchase that is pending may end as any. An operation that
+    /// met with a fault may have looked at the account once more, `later` than it took effect.
+    pub fn agrees(&self, other: &Self, later: bool) -> bool {
+        match (self, other) {
+            (
+                Self::Purchase { fixed, settled },
+                Self::Purchase {
+                    fixed: same,
+                    settled: then,
+                },
+            ) => fixed == same && (settled.is_none() || then.is_none() || settled == then),
+            (
+                Self::Account { fixed, now },
+                Self::Account {
+                    fixed: same,
+                    now: then,
+                },
+            ) => fixed == same && (later || now == then),
+            _ => self == other,
+        }
+    }
+}
+
+/// The policy of the small world: the built-in one, but lots live for a month, so that little has
+/// to happen before one expires.
+pub fn policy() -> Policy {
+    let text = BUILT_IN.replace("valid_months = 12", "valid_months = 1");
+    let policy = Policy::parse(&text).unwrap();
+    assert_eq!(policy.lots.valid_months, 1);
+    policy
+}
+
+/// The account that everything happens to.
+pub fn account() -> AccountId {
+    AccountId::try_new("first").unwrap()
+}
+
+/// The other account.
+pub fn other() -> AccountId {
+    AccountId::try_new("second").unwrap()
+}
+
+fn key(name: &str, number: usize) -> IdempotencyKey {
+    IdempotencyKey::try_new(&format!("{name}-{number}")).unwrap()
+}
+
+fn person(name: &str) -> Open {
+    Open {
+        kind: Kind::Freelancer,
+        person_id: PersonId::try_new(name).unwrap(),
+        email: None,
+        opened_on: None,
+    }
+}
+
+fn code() -> PromoCode {
+    PromoCode::try_new("ONCE").unwrap()
+}
+
+fn purchase(method: &str) -> PurchaseCommand {
+    PurchaseCommand {
+        quantity: BOUGHT_BEFORE,
+        promo_code: None,
+        payment_method: Some(method.to_owned()),
+    }
+}
+
+fn earlier_spend() -> OperationId {
+    SpendCommand::id(&account(), &key("earlier", 0))
+}
+
+fn earlier_purchase() -> OperationId {
+    PurchaseCommand::id(&account(), &key("earlier", 0))
+}
+
+/// Makes the scene, as far as the acts need it.
+pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
+    let wanted = |kind| acts.iter().any(|act| act.kind == kind);
+    let terms = Terms {
+        kind: PromoKind::Grant,
+        quantity: Connects::new(7),
+        valid_from: instant(OPENED),
+        valid_until: instant(AHEAD),
+        max_redemptions: Some(1),
+        kinds: None,
+        plans: None,
+        lot_valid_days: None,
+    };
+    if wanted(Deed::Redeem) || wanted(Deed::RedeemElsewhere) {
+        ledger
+            .put_promo(&at(OPENED), &code(), &terms)
+            .await
+            .unwrap();
+    }
+    if wanted(Deed::RedeemElsewhere) {
+        let open = person("q");
+        ledger.open(&at(OPENED), &other(), open).await.unwrap();
+    }
+    if scene == Scene::New {
+        return;
+    }
+    let (id, sandbox) = (account(), Sandbox::new(ledger.store().clone()));
+    ledger.open(&at(OPENED), &id, person("p")).await.unwrap();
+    let command = spend(SPENT_BEFORE);
+    ledger
+        .spend(&at(SPENT), &id, &key("earlier", 0), &command)
+        .await
+        .unwrap();
+    let command = purchase("sandbox_approve");
+    ledger
+        .purchase(&at(BOUGHT), &sandbox, &id, &key("earlier", 0), &command)
+        .await
+        .unwrap();
+    if wanted(Deed::Recover) {
+        let command = purchase("sandbox_late");
+        // Recovery asks again, or has lost patience and gives it up.
+        let since = match scene {
+            Scene::Quiet => scene.now(),
+            Scene::New | Scene::Due => BOUGHT,
+        };
+        ledger
+            .purchase(&at(since), &sandbox, &id, &key("earlier", 1), &command)
+            .await
+            .unwrap();
+    }
+}
+
+/// Finishes what may be left open: recovery asks the provider about each open payment.
+pub async fn finish(ledger: &Ledger, scene: Scene) {
+    let sandbox = Sandbox::new(ledger.store().clone());
+    let report = ledger
+        .sweep_payments(&at(scene.now()), &sandbox, instant(AHEAD))
+        .await
+        .unwrap();
+    assert_eq!(report.failed, 0);
+}
+
+impl Act {
+    /// Does it.
+    pub fn begin(self, ledger: Ledger, scene: Scene) -> LocalBoxFuture<'static, Told> {
+        let act = async move {
+            let (id, now, key) = (account(), at(scene.now()), key("act", self.key));
+            let sandbox = Sandbox::new(ledger.store().clone());
+            let until = instant(AHEAD);
+            let buy = async |method| {
+                let command = purchase(method);
+                let bought = ledger.purchase(&now, &sandbox, &id, &key, &command).await;
+                told(bought.map(Outcome::into_inner), stands)
+            };
+            let open = async |id: &AccountId, name| {
+                let opened = ledger.open(&now, id, person(name)).await;
+                told(opened.map(Outcome::into_inner), account_view)
+            };
+            let spend = async |amount| {
+                let spent = ledger.spend(&now, &id, &key, &spend(amount)).await;
+                told(spent.map(Outcome::into_inner), text)
+            };
+            let redeem = async |id: &AccountId| {
+                let redeemed = ledger.redeem(&now, id, Some(&key), &code()).await;
+                told(redeemed.map(Outcome::into_inner), text)
+            };
+            match self.kind {
+                Deed::Open => open(&id, "p").await,
+                Deed::OpenForAnother => open(&id, "q").await,
+                Deed::OpenSecond => open(&other(), "p").await,
+                Deed::Spend => spend(SPEND).await,
+                Deed::SpendOne => spend(1).await,
+                Deed::Refund => {
+                    let command = RefundCommand {
+                        of: RefundOf::SpendId(earlier_spend()),
+                        amount: Some(Connects::new(REFUND)),
+                        reason: RefundReason::Goodwill,
+                    };
+                    let refunded = ledger.refund(&now, &id, &key, &command).await;
+                    told(refunded.map(Outcome::into_inner), text)
+                }
+                Deed::Buy => buy("sandbox_approve").await,
+                Deed::BuySlowly => buy("sandbox_timeout").await,
+                Deed::BuyInVain => buy("sandbox_decline").await,
+                Deed::Recover => swept(ledger.sweep_payments(&now, &sandbox, until).await),
+                Deed::ChargeBack => {
+                    let purchase = earlier_purchase();
+                    let done = ledger.chargeback(&now, &id, &purchase, Some(&key)).await;
+                    told(done.map(Outcome::into_inner), text)
+                }
+                Deed::Redeem => redeem(&id).await,
+                Deed::RedeemElsewhere => redeem(&other()).await,
+                Deed::Suspend => {
+                    let amend = Amend {
+                        status: Some(Status::Suspended),
+                        email: Some(Email::try_new("holder@example.com").unwrap()),
+                    };
+                    told(ledger.amend(&now, &id, amend).await, account_view)
+                }
+                Deed::SweepGrants => swept(ledger.sweep_grants(&now, now.now).await),
+                Deed::SweepExpiry => swept(ledger.sweep_expiry(&now, now.now).await),
+                Deed::Read => told(ledger.account(&now, &id).await, text),
+                Deed::ReadLots => told(ledger.lots(&now, &id).await, text),
+            }
+        };
+        act.boxed_local()
+    }
+}
+
+fn told<T>(answer: Result<T, Error>, words: impl FnOnce(T) -> Told) -> Told {
+    match answer {
+        Ok(answer) => words(answer),
+        Err(Error::Refused(refusal)) => Told::Answer(format!("{refusal:?}")),
+        Err(Error::Fault(fault)) => Told::Broke(fault.to_string()),
+    }
+}
+
+fn text(answer: impl Debug) -> Told {
+    Told::Answer(format!("{answer:?}"))
+}
+
+fn account_view(view: AccountView) -> Told {
+    Told::Account {
+        fixed: format!("{} {:?}", view.account_id, view.billing_cycle),
+        now: format!("{view:?}"),
+    }
+}
+
+fn stands(view: PurchaseView) -> Told {
+    let fixed = format!("{} {} {:?}", view.purchase_id, view.quantity, view.price);
+    let settled = format!("{:?} {:?} {:?}", view.status, view.lot_id, view.balance);
+    Told::Purchase {
+        fixed,
+        settled: (view.status != PurchaseStatus::Pending).then_some(settled),
+    }
+}
+
+/// How much a run found to do depends on who was quicker; that nothing failed does not.
+fn swept(report: Result<Report, Fault>) -> Told {
+    match report {
+        Ok(report) if report.failed == 0 && !report.unfinished => {
+            Told::Answer("nothing failed".to_owned())
+        }
+        Ok(report) => Told::Broke(format!("{report:?}")),
+        Err(fault) => Told::Broke(fault.to_string()),
+    }
+}

@@ -1,0 +1,212 @@
+//! What must hold at every end: what is there is what one of the orders without concurrency leaves,
+//! byte for byte, and each operation was told what it is told there.
+
+use std::collections::{BTreeSet, HashMap};
+
+use connects::domain::ids::AccountId;
+use connects::ledger::Ledger;
+
+use super::acts::{Act, Scene, Told, account, finish, other};
+use super::desk::{SharedDesk, at};
+use super::search::End;
+use super::world::{Items, StateId};
+use crate::table::inspect;
+
+/// What one order of operations without concurrency comes to.
+#[derive(Debug)]
+struct Sequence {
+    order: Vec<usize>,
+    told: Vec<Told>,
+    left: Items,
+}
+
+/// The judge of ends.
+#[derive(Debug)]
+pub struct Judge<'j> {
+    desk: &'j SharedDesk,
+    /// Nobody's ledger: for what is done alone.
+    ledger: &'j Ledger,
+    scene: Scene,
+    sequences: Vec<Sequence>,
+    finished: HashMap<StateId, (Items, Vec<String>)>,
+}
+
+impl<'j> Judge<'j> {
+    /// Goes through all orders. Recovery may run between any two operations: a purchase is a few
+    /// steps, each of which recovery may take in its place.
+    pub async fn new(
+        desk: &'j SharedDesk,
+        ledger: &'j Ledger,
+        scene: Scene,
+        start: StateId,
+        acts: &[Act],
+    ) -> Self {
+        let mut judge = Self {
+            desk,
+            ledger,
+            scene,
+            sequences: vec![],
+            finished: HashMap::new(),
+        };
+        for order in orders(acts.len()) {
+            for recovered in 0..1_u32 << (acts.len() - 1) {
+                let sequence = judge.in_turn(start, acts, &order, recovered).await;
+                judge.sequences.push(sequence);
+            }
+        }
+        judge
+    }
+
+    async fn in_turn(
+        &mut self,
+        start: StateId,
+        acts: &[Act],
+        order: &[usize],
+        recovered: u32,
+    ) -> Sequence {
+        self.from(start);
+        let mut told = vec![None; acts.len()];
+        for (place, op) in order.iter().enumerate() {
+            told[*op] = Some(acts[*op].begin(self.ledger.clone(), self.scene).await);
+            if recovered & 1 << place != 0 {
+                finish(self.ledger, self.scene).await;
+            }
+        }
+        let state = at(self.desk).state;
+        let (left, wrong) = self.finish(state).await;
+        assert_eq!(wrong, [""; 0], "without concurrency");
+        Sequence {
+            order: order.to_vec(),
+            told: told.into_iter().flatten().collect(),
+            left,
+        }
+    }
+
+    fn from(&self, state: StateId) {
+        let mut desk = at(self.desk);
+        desk.state = state;
+        desk.holding = false;
+    }
+
+    /// What is wrong with an end.
+    pub async fn wrong_with(&mut self, end: &End) -> Vec<String> {
+        let (left, mut wrong) = self.finish(end.state).await;
+        for told in &end.told {
+            if let Told::Broke(why) = told {
+                wrong.push(format!("broke: {why}"));
+            }
+        }
+        let told_so = |s: &&Sequence| {
+            s.told
+                .iter()
+                .zip(&end.told)
+                .all(|(a, b)| a.agrees(b, end.faults > 0))
+        };
+        let possible: Vec<&Sequence> = self
+            .sequences
+            .iter()
+            .filter(|sequence| respects(&sequence.order, &end.after))
+            .filter(told_so)
+            .collect();
+        if possible.is_empty() {
+            wrong.push(format!("told what no order tells: {:?}", end.told));
+        } else if !possible.iter().any(|sequence| sequence.left == left) {
+            let differs = difference(&possible[0].left, &left);
+            wrong.push(format!("left what no such order leaves: {differs}"));
+        }
+        wrong
+    }
+
+    /// What is left when recovery has run, without the payment provider's memory, and what is
+    /// wrong with it by itself.
+    async fn finish(&mut self, state: StateId) -> (Items, Vec<String>) {
+        if let Some(known) = self.finished.get(&state) {
+            return known.clone();
+        }
+        let mut wrong = vec![];
+        self.from(state);
+        wrong.extend(self.audit().await);
+        finish(self.ledger, self.scene).await;
+        wrong.extend(self.audit().await);
+        let finished = at(self.desk).state;
+        let items: Items = at(self.desk)
+            .world
+            .items(finished)
+            .iter()
+            .filter(|((pk, _), _)| !pk.starts_with("SANDBOX#"))
+            .map(|(key, item)| (key.clone(), item.clone()))
+            .collect();
+        let open = |item: &&serde_json::Value| {
+            let due = item["due_shard"]["S"].as_str();
+            due.is_some_and(|shard| shard.starts_with("payment#"))
+        };
+        if items.values().any(|item| open(&item)) {
+            wrong.push("a payment stays open".to_owned());
+        }
+        let known = (items, wrong);
+        self.finished.insert(state, known.clone());
+        known
+    }
+
+    /// The journal of each account by the model, its lots by its journal, nothing pending.
+    async fn audit(&self) -> Vec<String> {
+        let mut wrong = vec![];
+        for id in [account(), other()] {
+            match self.audit_one(&id).await {
+                Ok(()) => {}
+                Err(why) => wrong.push(format!("{id}: {why}")),
+            }
+        }
+        wrong
+    }
+
+    async fn audit_one(&self, id: &AccountId) -> Result<(), String> {
+        let store = self.ledger.store();
+        let exists = store.load(id).await.map_err(|why| why.to_string())?;
+        let Some(account) = exists else {
+            return Ok(());
+        };
+        inspect(store, id).await?;
+        match account.head.pending.is_empty() {
+            true => Ok(()),
+            false => Err("lots stay pending".to_owned()),
+        }
+    }
+}
+
+/// Whether an order has what ended before something else began before it.
+fn respects(order: &[usize], after: &[u32]) -> bool {
+    let mut done = 0;
+    order.iter().all(|op| {
+        let all_before = after[*op] & !done == 0;
+        done |= 1 << op;
+        all_before
+    })
+}
+
+/// All orders of so many.
+fn orders(of: usize) -> Vec<Vec<usize>> {
+    match of {
+        0 => vec![vec![]],
+        _ => orders(of - 1)
+            .into_iter()
+            .flat_map(|order| {
+                (0..of).map(move |place| {
+                    let mut longer = order.clone();
+                    longer.insert(place, of - 1);
+                    longer
+                })
+            })
+            .collect(),
+    }
+}
+
+fn difference(wanted: &Items, found: &Items) -> String {
+    let keys: BTreeSet<_> = wanted.keys().chain(found.keys()).collect();
+    let differing: Vec<String> = keys
+        .into_iter()
+        .filter(|key| wanted.get(*key) != found.get(*key))
+        .map(|key| format!("{key:?}: {:?} for {:?}", found.get(key), wanted.get(key)))
+        .collect();
+    differing.join("; ")
+}
