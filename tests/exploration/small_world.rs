@@ -1,8 +1,8 @@
 //! No order of events breaks a promise.
 
 use connects_tests::explorer::acts::{Deed, Scene};
-use connects_tests::explorer::search::Grain;
-use connects_tests::explorer::{Bounds, Case, case, explore, explore_all, pairs, total, triples};
+use connects_tests::explorer::operation::Grain;
+use connects_tests::explorer::{Bounds, Case, Explorer, case, explore_all, pairs, total, triples};
 
 fn all_fine(cases: &[Case], faults: u32) {
     let bounds = Bounds {
@@ -36,7 +36,7 @@ fn the_order_of_answers_within_a_step_tells_nothing() {
     ] {
         let case = case(Scene::Due, &acts);
         let [coarse, fine] = [Grain::Coarse, Grain::Fine].map(|grain| {
-            let found = explore(&case, Bounds { faults: 1, grain }, None);
+            let found = Explorer::new().explore(&case, Bounds { faults: 1, grain });
             assert!(found.is_fine(), "{found}");
             found
         });

@@ -2,9 +2,9 @@
 //! orders in which that safeguard was needed come out wrong.
 
 use connects_tests::explorer::acts::{Deed, Scene};
-use connects_tests::explorer::search::Grain;
+use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::world::Tamper;
-use connects_tests::explorer::{Bounds, case, explore};
+use connects_tests::explorer::{Bounds, Explorer, case};
 use connects_tests::wire::Call;
 use serde_json::Value;
 
@@ -118,9 +118,9 @@ fn what_a_safeguard_is_for_goes_wrong_without_it() {
     };
     for (safeguard, tamper, scene, acts) in safeguards {
         let case = case(scene, &acts);
-        let with = explore(&case, bounds, None);
+        let with = Explorer::new().explore(&case, bounds);
         assert!(with.is_fine(), "{with}");
-        let without = explore(&case, bounds, Some(tamper));
+        let without = Explorer::without(tamper).explore(&case, bounds);
         println!("without {safeguard}: {without}");
         assert!(without.violations > 0, "without {safeguard}: {case}");
     }

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use connects_tests::explorer::search::Grain;
+use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::{Bounds, Case, Report, explore_all, pairs, total, triples};
 
 /// Without arguments: two faults in each execution of a pair, one in each of a triple.

@@ -39,7 +39,7 @@ const SPEND: u64 = 12;
 const REFUND: u64 = 30;
 
 /// The state of things before anything happens at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scene {
     /// No account yet.
     New,
@@ -61,7 +61,7 @@ impl Scene {
 }
 
 /// Something that is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Deed {
     /// Opens the account.
     Open,
@@ -97,12 +97,10 @@ pub enum Deed {
     SweepExpiry,
     /// Reads the account.
     Read,
-    /// Reads its lots.
-    ReadLots,
 }
 
 /// Something that is done under an idempotency key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Act {
     /// What.
     pub kind: Deed,
@@ -271,6 +269,16 @@ pub async fn finish(ledger: &Ledger, scene: Scene) {
     assert_eq!(report.failed, 0);
 }
 
+impl Deed {
+    /// Whether a payment may be open meanwhile.
+    pub fn pays(self) -> bool {
+        matches!(
+            self,
+            Self::Buy | Self::BuySlowly | Self::BuyInVain | Self::Recover
+        )
+    }
+}
+
 impl Act {
     /// Does it.
     pub fn begin(self, ledger: Ledger, scene: Scene) -> LocalBoxFuture<'static, Told> {
@@ -331,7 +339,6 @@ impl Act {
                 Deed::SweepGrants => swept(ledger.sweep_grants(&now, now.now).await),
                 Deed::SweepExpiry => swept(ledger.sweep_expiry(&now, now.now).await),
                 Deed::Read => told(ledger.account(&now, &id).await, text),
-                Deed::ReadLots => told(ledger.lots(&now, &id).await, text),
             }
         };
         act.boxed_local()

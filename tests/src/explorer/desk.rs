@@ -11,7 +11,7 @@ use connects_local::template::Template;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, FutureExt, ready};
 
-use super::world::{AnswerId, CallId, StateId, World};
+use super::world::{CallId, StateId, World, honest};
 use crate::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
 
 /// The table's name.
@@ -35,18 +35,38 @@ pub struct Desk {
     pub state: StateId,
     /// Whether calls wait; if not, each is answered at once.
     pub holding: bool,
-    /// The calls that wait, by the seat they came from.
-    pub held: Vec<Vec<Held>>,
-    /// How many calls came from each seat.
-    pub came: Vec<usize>,
+    /// The calls that wait.
+    pub held: Vec<Held>,
+    /// How many calls have been held.
+    pub came: usize,
 }
 
 impl Desk {
+    /// An empty table again, whose calls are answered at once.
+    pub fn begin_anew(&mut self) {
+        self.world.tamper(honest);
+        self.state = self.world.empty();
+        self.holding = false;
+        self.held.clear();
+    }
+
+    /// From now on, calls wait.
+    pub fn hold(&mut self) {
+        self.holding = true;
+        self.held.clear();
+    }
+
+    /// How many calls wait. One that nobody listens to any more does not.
+    pub fn waiting(&mut self) -> usize {
+        self.held.retain(|held| !held.reply.is_canceled());
+        self.held.len()
+    }
+
     /// Hands a call to the table.
-    pub fn serve(&mut self, call: CallId) -> (AnswerId, Answer) {
+    pub fn serve(&mut self, call: CallId) -> Answer {
         let (answer, state) = self.world.apply(self.state, call);
         self.state = state;
-        (answer, self.world.answer(answer))
+        self.world.answer(answer)
     }
 }
 
@@ -58,8 +78,8 @@ pub fn at(desk: &SharedDesk) -> MutexGuard<'_, Desk> {
     desk.lock().unwrap()
 }
 
-/// A desk over an empty table as template.yaml has it, with a ledger for each of so many seats.
-pub async fn open(policy: &Policy, seats: usize) -> (SharedDesk, Vec<Ledger>) {
+/// A desk over an empty table as template.yaml has it, and a ledger whose calls come in there.
+pub async fn open(policy: &Policy) -> (SharedDesk, Ledger) {
     let table = Emulated::new();
     let mut schema = Template::read(&Project::find().unwrap().template())
         .unwrap()
@@ -75,46 +95,36 @@ pub async fn open(policy: &Policy, seats: usize) -> (SharedDesk, Vec<Ledger>) {
         world,
         state,
         holding: false,
-        held: (0..seats).map(|_| vec![]).collect(),
-        came: vec![0; seats],
+        held: vec![],
+        came: 0,
     }));
-    let ledgers = (0..seats).map(|number| {
-        let seat = Arc::new(Seat {
-            desk: desk.clone(),
-            number,
-        });
-        Ledger::new(Store::new(table.client(seat), TABLE), policy.clone())
-    });
-    let ledgers = ledgers.collect();
-    (desk, ledgers)
+    let client = table.client(Arc::new(Front(desk.clone())));
+    let ledger = Ledger::new(Store::new(client, TABLE), policy.clone());
+    (desk, ledger)
 }
 
-/// Where one operation's calls come from.
+/// Where calls come in.
 #[derive(Debug)]
-struct Seat {
-    desk: SharedDesk,
-    number: usize,
-}
+struct Front(SharedDesk);
 
-impl Layer for Seat {
+impl Layer for Front {
     fn pass(
         self: Arc<Self>,
         call: Call,
         _: Emulated,
     ) -> BoxFuture<'static, Result<Answer, Broken>> {
-        let mut desk = at(&self.desk);
-        if desk.holding {
-            if let Some(nothing) = desk.world.nothing_due(&call) {
-                return ready(Ok(nothing)).boxed();
-            }
-            let (reply, answer) = oneshot::channel();
-            let call = desk.world.call_id(call);
-            desk.held[self.number].push(Held { call, reply });
-            desk.came[self.number] += 1;
-            // Dropped unanswered only when nobody listens any more.
-            return answer.map(|a| a.unwrap_or(Err(Broken::Reset))).boxed();
+        let mut desk = at(&self.0);
+        if let Some(nothing) = desk.world.nothing_due(&call) {
+            return ready(Ok(nothing)).boxed();
         }
         let call = desk.world.call_id(call);
-        ready(Ok(desk.serve(call).1)).boxed()
+        if !desk.holding {
+            return ready(Ok(desk.serve(call))).boxed();
+        }
+        let (reply, answer) = oneshot::channel();
+        desk.held.push(Held { call, reply });
+        desk.came += 1;
+        // Dropped unanswered only when nobody listens any more.
+        answer.map(|a| a.unwrap_or(Err(Broken::Reset))).boxed()
     }
 }

@@ -1,0 +1,287 @@
+//! An operation as a function of what it is told: from a point of its own and what becomes of one
+//! of its calls, to the next point. Each step is run once, by the ledger's own code from the
+//! beginning of the operation; whatever comes back to the same point again is looked up.
+//!
+//! **Points** of an operation are the same when it was told the same. What it was told while all
+//! its other calls were still held counts in any order, because it asks for things together only
+//! to wait for all of them. `Grain::Fine` counts the order too, for a comparison. That nothing else
+//! matters is the ledger's own way of being deterministic: it has no memory beside the table, its
+//! clock is given, and its pauses decide nothing.
+//!
+//! **Time.** A pause is no event. It ends before the next choice is made, and the call that comes
+//! after it is held like any other, for as long as the order says: an order in which the pause was
+//! longer is an order in which the call was held longer. Pauses beside calls that are held follow
+//! only a torn read, and are waited for too. No timer of a call runs out meanwhile: all pauses of
+//! an operation together are bounded, far below the shortest, and by a second, the ledger's grain.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as Task, Poll, Wake, Waker};
+use std::time::Duration;
+
+use connects::ledger::Ledger;
+use futures::future::LocalBoxFuture;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::acts::{Act, Scene, Told};
+use super::desk::{SharedDesk, at};
+use super::world::{AnswerId, CallId, World};
+use crate::wire::{Answer, Broken};
+
+/// Longer than the pause after a torn read.
+const TORN_PAUSE: Duration = Duration::from_millis(13);
+
+/// How long an operation that waits for nothing else is watched for its next call.
+const STEP: Duration = Duration::from_millis(5);
+
+/// All pauses of an operation, together, stay below this.
+const MAX_TIME: Duration = Duration::from_millis(990);
+
+/// Which points count as the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Grain {
+    /// Answers to calls made together count in any order.
+    Coarse,
+    /// The order of all answers counts.
+    Fine,
+}
+
+/// What an operation is told of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// The table's answer.
+    Answer(AnswerId),
+    /// That no answer came in time.
+    Silence,
+    /// That another transaction was in the way.
+    Conflict,
+}
+
+/// A point of an operation, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PointId(usize);
+
+/// What an operation was told of its calls: each group in any order.
+type History = Vec<Vec<(CallId, Outcome)>>;
+
+/// A point of an operation.
+#[derive(Debug)]
+pub struct Point {
+    /// Where it began.
+    pub beginning: Beginning,
+    /// The calls that wait.
+    pub held: Vec<CallId>,
+    /// What it was told at its end.
+    pub told: Option<Told>,
+    history: History,
+}
+
+/// What is done, and how it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Beginning {
+    /// Where.
+    pub scene: Scene,
+    /// What.
+    pub act: Act,
+    /// Which points count as the same.
+    pub grain: Grain,
+}
+
+/// All points of all operations met so far.
+#[derive(Debug)]
+pub struct Operations {
+    desk: SharedDesk,
+    ledger: Ledger,
+    points: Vec<Point>,
+    known: HashMap<(Beginning, History), PointId>,
+    steps: HashMap<(PointId, CallId, Outcome), PointId>,
+    /// How often an operation was run.
+    pub runs: u64,
+    /// Whether pauses took longer than they may.
+    pub overran: bool,
+}
+
+impl Operations {
+    /// None yet.
+    pub fn new(desk: SharedDesk, ledger: Ledger) -> Self {
+        Self {
+            desk,
+            ledger,
+            points: vec![],
+            known: HashMap::new(),
+            steps: HashMap::new(),
+            runs: 0,
+            overran: false,
+        }
+    }
+
+    /// A point by its number.
+    pub fn point(&self, id: PointId) -> &Point {
+        &self.points[id.0]
+    }
+
+    /// An operation when all its first calls are held.
+    pub async fn begin(&mut self, beginning: Beginning) -> PointId {
+        match self.known.get(&(beginning, vec![])) {
+            Some(known) => *known,
+            None => {
+                let run = self.run(beginning).await;
+                self.met(beginning, vec![], &run)
+            }
+        }
+    }
+
+    /// Where an operation is once it was told that of one of the calls that wait.
+    pub async fn step(&mut self, from: PointId, call: CallId, outcome: Outcome) -> PointId {
+        if let Some(known) = self.steps.get(&(from, call, outcome)) {
+            return *known;
+        }
+        let Point {
+            beginning, history, ..
+        } = self.point(from);
+        let (beginning, mut history) = (*beginning, history.clone());
+        let mut run = self.run(beginning).await;
+        for (call, outcome) in history.iter().flatten() {
+            run.tell(&self.desk, *call, *outcome).await;
+        }
+        let went_on = run.tell(&self.desk, call, outcome).await;
+        self.overran |= run.began.elapsed() > MAX_TIME;
+
+        // The last group is open: what it is told next still belongs to it.
+        let mut group = history.pop().unwrap_or_default();
+        group.push((call, outcome));
+        group.sort_unstable();
+        history.push(group);
+        if went_on || beginning.grain == Grain::Fine {
+            history.push(vec![]);
+        }
+        let to = match self.known.get(&(beginning, history.clone())) {
+            Some(known) => *known,
+            None => self.met(beginning, history, &run),
+        };
+        self.steps.insert((from, call, outcome), to);
+        to
+    }
+
+    fn met(&mut self, beginning: Beginning, history: History, run: &Run) -> PointId {
+        let id = PointId(self.points.len());
+        let held = &at(&self.desk).held;
+        self.points.push(Point {
+            beginning,
+            held: held.iter().map(|held| held.call).collect(),
+            told: run.told.clone(),
+            history: history.clone(),
+        });
+        self.known.insert((beginning, history), id);
+        id
+    }
+
+    async fn run(&mut self, beginning: Beginning) -> Run {
+        self.runs += 1;
+        fastrand::seed(1);
+        at(&self.desk).hold();
+        let Beginning { act, scene, .. } = beginning;
+        let mut run = Run {
+            future: Some(act.begin(self.ledger.clone(), scene)),
+            flag: Arc::default(),
+            told: None,
+            began: Instant::now(),
+        };
+        run.flag.0.store(true, Ordering::Relaxed);
+        run.go_on(&self.desk, false).await;
+        run
+    }
+}
+
+/// Whether a future asked to be polled.
+#[derive(Debug, Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An operation on its way.
+struct Run {
+    future: Option<LocalBoxFuture<'static, Told>>,
+    flag: Arc<Flag>,
+    told: Option<Told>,
+    began: Instant,
+}
+
+impl Run {
+    /// Tells it what became of a call. Whether it did something about it, or waits for more.
+    async fn tell(&mut self, desk: &SharedDesk, call: CallId, outcome: Outcome) -> bool {
+        let (held, answer, came, torn) = {
+            let mut desk = at(desk);
+            let place = desk.held.iter().position(|held| held.call == call);
+            let held = desk.held.remove(place.expect("the same call as before"));
+            let answer = match outcome {
+                Outcome::Answer(answer) => Ok(desk.world.answer(answer)),
+                Outcome::Silence => Err(Broken::Silent),
+                Outcome::Conflict => Ok(conflict(&desk.world, call)),
+            };
+            let torn = desk.world.call(call).operation == "Query";
+            (held, answer, desk.came, torn)
+        };
+        let failed = !matches!(&answer, Ok(answer) if answer.status == 200);
+        let _ = held.reply.send(answer);
+        self.go_on(desk, torn).await;
+        failed || self.told.is_some() || at(desk).came != came
+    }
+
+    /// Lets it do what it can, until it is at its end or all it waits for is held.
+    async fn go_on(&mut self, desk: &SharedDesk, torn: bool) {
+        self.poll();
+        if torn && self.told.is_none() {
+            sleep(TORN_PAUSE).await;
+            self.poll();
+        }
+        while self.told.is_none() && at(desk).waiting() == 0 {
+            sleep(STEP).await;
+            self.poll();
+        }
+        at(desk).waiting();
+    }
+
+    fn poll(&mut self) {
+        let waker = Waker::from(self.flag.clone());
+        while self.flag.0.swap(false, Ordering::Relaxed) {
+            let Some(future) = &mut self.future else {
+                return;
+            };
+            if let Poll::Ready(told) = future.as_mut().poll(&mut Task::from_waker(&waker)) {
+                self.told = Some(told);
+                self.future = None;
+            }
+        }
+    }
+}
+
+/// What DynamoDB says of a write that meets another transaction.
+fn conflict(world: &World, call: CallId) -> Answer {
+    let call = world.call(call);
+    let body = match call.request["TransactItems"].as_array() {
+        None => json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionConflictException",
+            "message": "Transaction is ongoing for the item",
+        }),
+        Some(actions) => {
+            let mut reasons = vec!["None"; actions.len()];
+            reasons[0] = "TransactionConflict";
+            json!({
+                "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+                "message": format!(
+                    "Transaction cancelled, please refer cancellation reasons for specific \
+                     reasons [{}]",
+                    reasons.join(", "),
+                ),
+            })
+        }
+    };
+    Answer { status: 400, body }
+}
