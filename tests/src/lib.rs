@@ -13,6 +13,8 @@
 pub mod client;
 pub mod explorer;
 pub mod faults;
+pub mod fuzzing;
+mod gateway;
 pub mod holder;
 pub mod items;
 pub mod model;

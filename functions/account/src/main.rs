@@ -10,14 +10,16 @@ use connects::ledger::Outcome;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let app = App::start().await?;
-    http::serve(app.clock, async |request| {
-        match (request.method(), &*request.path()) {
-            ("PUT", ["v1", "accounts", account]) => open(&app, request, account).await,
-            ("PATCH", ["v1", "accounts", account]) => amend(&app, request, account).await,
-            _ => Err(Problem::not_found()),
-        }
-    })
-    .await
+    http::serve(app.clock, async |request| route(&app, request).await).await
+}
+
+/// The routes of this function.
+pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
+    match (request.method(), &*request.path()) {
+        ("PUT", ["v1", "accounts", account]) => open(app, request, account).await,
+        ("PATCH", ["v1", "accounts", account]) => amend(app, request, account).await,
+        _ => Err(Problem::not_found()),
+    }
 }
 
 async fn open(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {

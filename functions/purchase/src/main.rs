@@ -14,8 +14,19 @@ const MAX_METHOD: usize = 200;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let app = App::start().await?;
-    let route = async |request: &Request| match (request.method(), &*request.path()) {
-        ("POST", ["v1", "accounts", account, "purchases"]) => buy(&app, request, account).await,
+    let routes = async |request: &Request| route(&app, request).await;
+    http::serve_and_run(app.clock, routes, async |run| {
+        app.ledger
+            .sweep_payments(&run.context, &app.payments, run.due)
+            .await
+    })
+    .await
+}
+
+/// The routes of this function.
+pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
+    match (request.method(), &*request.path()) {
+        ("POST", ["v1", "accounts", account, "purchases"]) => buy(app, request, account).await,
         (
             "POST",
             [
@@ -26,15 +37,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
                 purchase,
                 "chargeback",
             ],
-        ) => charge_back(&app, request, account, purchase).await,
+        ) => charge_back(app, request, account, purchase).await,
         _ => Err(Problem::not_found()),
-    };
-    http::serve_and_run(app.clock, route, async |run| {
-        app.ledger
-            .sweep_payments(&run.context, &app.payments, run.due)
-            .await
-    })
-    .await
+    }
 }
 
 async fn buy(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {

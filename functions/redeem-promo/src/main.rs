@@ -16,17 +16,17 @@ const MAX_LOT_DAYS: i64 = 3_650;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let app = App::start().await?;
-    http::serve(app.clock, async |request| {
-        match (request.method(), &*request.path()) {
-            ("POST", ["v1", "accounts", account, "redemptions"]) => {
-                redeem(&app, request, account).await
-            }
-            ("PUT", ["v1", "promos", code]) => set(&app, request, code).await,
-            ("GET", ["v1", "promos", code]) => get(&app, request, code).await,
-            _ => Err(Problem::not_found()),
-        }
-    })
-    .await
+    http::serve(app.clock, async |request| route(&app, request).await).await
+}
+
+/// The routes of this function.
+pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
+    match (request.method(), &*request.path()) {
+        ("POST", ["v1", "accounts", account, "redemptions"]) => redeem(app, request, account).await,
+        ("PUT", ["v1", "promos", code]) => set(app, request, code).await,
+        ("GET", ["v1", "promos", code]) => get(app, request, code).await,
+        _ => Err(Problem::not_found()),
+    }
 }
 
 async fn redeem(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {

@@ -12,15 +12,15 @@ const MAX_SPEND_ID: usize = 64;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let app = App::start().await?;
-    http::serve(app.clock, async |request| {
-        match (request.method(), &*request.path()) {
-            ("POST", ["v1", "accounts", account, "refunds"]) => {
-                refund(&app, request, account).await
-            }
-            _ => Err(Problem::not_found()),
-        }
-    })
-    .await
+    http::serve(app.clock, async |request| route(&app, request).await).await
+}
+
+/// The routes of this function.
+pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
+    match (request.method(), &*request.path()) {
+        ("POST", ["v1", "accounts", account, "refunds"]) => refund(app, request, account).await,
+        _ => Err(Problem::not_found()),
+    }
 }
 
 async fn refund(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {

@@ -11,19 +11,21 @@ use connects::http::{self, Answer, App, Problem, Request, Scope};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let app = App::start().await?;
-    http::serve(app.clock, async |request| {
-        match (request.method(), &*request.path()) {
-            ("GET", ["v1", "catalog"]) => catalog(&app, request).await,
-            ("GET", ["v1", "accounts", id]) => account(&app, request, id).await,
-            ("GET", ["v1", "accounts", id, "lots"]) => lots::page(&app, request, id).await,
-            ("GET", ["v1", "accounts", id, "history"]) => history::page(&app, request, id).await,
-            ("GET", ["v1", "accounts", id, "purchases", purchase]) => {
-                self::purchase(&app, request, id, purchase).await
-            }
-            _ => Err(Problem::not_found()),
+    http::serve(app.clock, async |request| route(&app, request).await).await
+}
+
+/// The routes of this function.
+pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
+    match (request.method(), &*request.path()) {
+        ("GET", ["v1", "catalog"]) => catalog(app, request).await,
+        ("GET", ["v1", "accounts", id]) => account(app, request, id).await,
+        ("GET", ["v1", "accounts", id, "lots"]) => lots::page(app, request, id).await,
+        ("GET", ["v1", "accounts", id, "history"]) => history::page(app, request, id).await,
+        ("GET", ["v1", "accounts", id, "purchases", purchase]) => {
+            self::purchase(app, request, id, purchase).await
         }
-    })
-    .await
+        _ => Err(Problem::not_found()),
+    }
 }
 
 async fn catalog(app: &App, request: &Request) -> Result<Answer, Problem> {

@@ -106,6 +106,11 @@ impl Core {
 }
 
 impl App {
+    /// Of its parts, made elsewhere.
+    pub fn new(core: Core, auth: Auth) -> Self {
+        Self { core, auth }
+    }
+
     /// Reads the configuration, connects to the table and reads the keys of tokens.
     ///
     /// # Errors
@@ -117,7 +122,7 @@ impl App {
         let auth = Auth::connect(tokens, core.clock.real())
             .await
             .map_err(StartError::of("CONNECTS_JWKS"))?;
-        Ok(Self { core, auth })
+        Ok(Self::new(core, auth))
     }
 
     /// Who sent a request.

@@ -18,6 +18,7 @@ mod run;
 pub use answer::Answer;
 pub use app::{App, Core, StartError};
 pub use auth::{Auth, Caller, Scope};
+pub use event::Event;
 pub use problem::Problem;
 pub use request::Request;
-pub use run::{Run, init_logs, run, serve, serve_and_run};
+pub use run::{Reply, Run, init_logs, invoked, run, serve, serve_and_run};

@@ -95,31 +95,44 @@ pub async fn serve_and_run<R: Serialize, E: Display>(
     job: impl AsyncFn(Run) -> Result<R, E>,
 ) -> Result<(), lambda_runtime::Error> {
     let (handler, job) = (&handler, &job);
-    let service = service_fn(move |event: LambdaEvent<Event>| async move {
-        let id = event.context.request_id;
-        let deadline_ms = event.context.deadline;
-        let span = tracing::info_span!("invocation", request_id = %id);
-        let reply = async {
-            match event.payload {
-                Event::Http(event) => {
-                    let answer = answer(clock, handler, *event, deadline_ms).await;
-                    Ok(Reply::Answer(Box::new(gateway_answer(answer, &id))))
-                }
-                Event::Scheduled(event) => report(clock, job, &event, deadline_ms)
-                    .await
-                    .map(Reply::Report),
-            }
-        };
-        reply.instrument(span).await
-    });
+    let service = service_fn(move |event| invoked(clock, handler, job, event));
     Runtime::new(service).run().await
 }
 
+/// One invocation: a request goes to `handler`, a schedule to `job`.
+///
+/// # Errors
+/// When a scheduled run fails; a request is always answered.
+pub async fn invoked<R: Serialize, E: Display>(
+    clock: Clock,
+    handler: &impl AsyncFn(&Request) -> Result<Answer, Problem>,
+    job: &impl AsyncFn(Run) -> Result<R, E>,
+    event: LambdaEvent<Event>,
+) -> Result<Reply<R>, Diagnostic> {
+    let id = event.context.request_id;
+    let deadline_ms = event.context.deadline;
+    let span = tracing::info_span!("invocation", request_id = %id);
+    let reply = async {
+        match event.payload {
+            Event::Http(event) => {
+                let answer = answer(clock, handler, *event, deadline_ms).await;
+                Ok(Reply::Answer(Box::new(gateway_answer(answer, &id))))
+            }
+            Event::Scheduled(event) => report(clock, job, &event, deadline_ms)
+                .await
+                .map(Reply::Report),
+        }
+    };
+    reply.instrument(span).await
+}
+
 /// What goes back to Lambda.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Reply<R> {
+pub enum Reply<R> {
+    /// To a request.
     Answer(Box<ApiGatewayV2httpResponse>),
+    /// Of a scheduled run.
     Report(R),
 }
 

@@ -1,0 +1,44 @@
+//! The functions without a gateway between: their own routes, compiled in.
+
+use connects::http::{Answer, App, Problem, Request};
+
+// Each is a whole program; its `main` has no part in this.
+#[allow(dead_code)]
+#[path = "../../functions/account/src/main.rs"]
+mod account;
+#[allow(dead_code)]
+#[path = "../../functions/purchase/src/main.rs"]
+mod purchase;
+#[allow(dead_code)]
+#[path = "../../functions/redeem-promo/src/main.rs"]
+mod redeem_promo;
+#[allow(dead_code)]
+#[path = "../../functions/refund/src/main.rs"]
+mod refund;
+#[allow(dead_code)]
+#[path = "../../functions/spend/src/main.rs"]
+mod spend;
+#[allow(dead_code)]
+#[path = "../../functions/wallet/src/main.rs"]
+mod wallet;
+
+/// What a request is answered by the function that has its route. No two have the same, so it is
+/// the first that knows it.
+///
+/// # Errors
+/// The function's own, or that none has such a route.
+pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
+    macro_rules! first_of {
+        ($($function:ident)*) => {
+            $(match Box::pin($function::route(app, request)).await {
+                Err(problem) if problem.code() == NO_ROUTE => {}
+                answered => return answered,
+            })*
+        };
+    }
+    first_of!(account spend purchase refund redeem_promo wallet);
+    Err(Problem::not_found())
+}
+
+/// What a function says to a path that is none of its routes.
+const NO_ROUTE: &str = "not_found";
