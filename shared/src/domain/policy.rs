@@ -17,6 +17,10 @@ pub const BUILT_IN: &str = include_str!("../../../infra/policy.toml");
 /// More catch-up than any policy asks for would not fit one transaction.
 const MAX_GRANTS_PER_CYCLE: usize = 4;
 
+/// The most that one grant or bonus may bring: as much as the most that one request may move. Sums
+/// of such amounts stay far within what a journal's signed amounts hold.
+const MAX_AMOUNT: Connects = Connects::new(1_000_000);
+
 /// A policy that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -127,6 +131,7 @@ impl Policy {
         let is_grant = |grant: &Grant| {
             matches!(grant.source, Source::MonthlyFree | Source::PlanIncluded)
                 && !grant.amount.is_zero()
+                && grant.amount <= MAX_AMOUNT
         };
         let rules = [
             (
@@ -142,12 +147,16 @@ impl Policy {
                 "returns.floor_days must be at most 3650",
             ),
             (
+                self.signup.amount <= MAX_AMOUNT,
+                "signup.amount must be at most 1000000",
+            ),
+            (
                 grants().all(|lots| lots.len() <= MAX_GRANTS_PER_CYCLE),
                 "grants must be at most 4 lots for a cycle",
             ),
             (
                 grants().flatten().all(is_grant),
-                "grants must each be monthly_free or plan_included, and more than 0",
+                "grants must each be monthly_free or plan_included, and from 1 to 1000000",
             ),
             (
                 [Kind::Freelancer, Kind::Agency]
@@ -327,16 +336,55 @@ mod tests {
     fn a_policy_that_could_not_be_kept_is_refused() {
         for (good, bad) in [
             ("valid_months = 12", "valid_months = 0"),
+            ("valid_months = 12", "valid_months = 121"),
+            ("notice_days = [30, 7, 1]", "notice_days = [366]"),
+            ("floor_days = 30", "floor_days = 3651"),
+            ("amount = 40", "amount = 1000001"),
+            ("amount = 60", "amount = 0"),
+            ("amount = 60", "amount = 1000001"),
             ("unit_price = 15", "unit_price = 0"),
+            ("unit_price = 15", "unit_price = 1000001"),
             ("minimum = 10", "minimum = 0"),
+            ("minimum = 10", "minimum = 1000001"),
+            ("maximum = 1_000_000", "maximum = 1_000_001"),
             ("currency = \"USD\"", "currency = \"usd\""),
+            ("currency = \"USD\"", "currency = \"EURO\""),
+            ("cancel_after_hours = 24", "cancel_after_hours = 0"),
+            ("cancel_after_hours = 24", "cancel_after_hours = 721"),
             ("version = 1", "version = 1\nsurprise = 2"),
             ("source = \"monthly_free\"", "source = \"gift\""),
+            ("source = \"monthly_free\"", "source = \"purchase\""),
             ("agency = [10,", "agency = [9,"),
+            ("agency = [10,", "agency = [1_000_001,"),
+            ("agency = [10,", "# agency = [10,"),
+            ("plus = []", &format!("plus = [{}]", GRANT.repeat(5))),
         ] {
             let text = BUILT_IN.replacen(good, bad, 1);
             assert_ne!(text, BUILT_IN, "{good} is not in the policy any more");
             assert!(Policy::parse(&text).is_err(), "{bad}");
         }
     }
+
+    #[test]
+    fn a_policy_may_go_to_its_limits() {
+        for (good, limit) in [
+            ("valid_months = 12", "valid_months = 1"),
+            ("valid_months = 12", "valid_months = 120"),
+            ("notice_days = [30, 7, 1]", "notice_days = [365, 0]"),
+            ("floor_days = 30", "floor_days = 3650"),
+            ("amount = 40", "amount = 0"),
+            ("amount = 40", "amount = 1000000"),
+            ("amount = 60", "amount = 1000000"),
+            ("unit_price = 15", "unit_price = 1000000"),
+            ("cancel_after_hours = 24", "cancel_after_hours = 720"),
+            ("agency = [10,", "agency = [1_000_000,"),
+            ("plus = []", &format!("plus = [{}]", GRANT.repeat(4))),
+        ] {
+            let text = BUILT_IN.replacen(good, limit, 1);
+            assert_ne!(text, BUILT_IN, "{good} is not in the policy any more");
+            assert!(Policy::parse(&text).is_ok(), "{limit}");
+        }
+    }
+
+    const GRANT: &str = "{ source = \"monthly_free\", amount = 1 },";
 }
