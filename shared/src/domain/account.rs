@@ -402,3 +402,184 @@ impl Amend {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::policy::built_in;
+    use super::super::testing::{OPENED, account_id, at, connects, draft, open, opened, stored};
+    use super::*;
+
+    #[test]
+    fn words_are_the_same_everywhere() {
+        let json = |word: &str| serde_json::Value::from(word);
+        for (word, kind) in Kind::ALL {
+            assert_eq!((kind.as_str(), serde_json::json!(kind)), (word, json(word)));
+        }
+        for (word, plan) in Plan::ALL {
+            assert_eq!((plan.as_str(), serde_json::json!(plan)), (word, json(word)));
+        }
+        for (word, status) in Status::ALL {
+            assert_eq!(
+                (status.as_str(), serde_json::json!(status)),
+                (word, json(word))
+            );
+        }
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_its_newest_entry_is_torn() {
+        let account = opened(&built_in(), Kind::Freelancer);
+        let assemble = |change: fn(&mut Account)| {
+            let mut account = account.clone();
+            change(&mut account);
+            let Account {
+                id,
+                profile,
+                lots,
+                head,
+                ..
+            } = account;
+            Account::assemble(id, profile, lots, head)
+        };
+        assert_eq!(assemble(|_| {}).unwrap(), account);
+        assert!(assemble(|account| account.profile.seq = Seq::NONE).is_err());
+        assert!(assemble(|account| drop(account.lots.pop())).is_err());
+        assert!(assemble(|account| account.head.hash = Seal::GENESIS).is_err());
+        assert!(
+            assemble(|account| {
+                account.head.after.available += Connects::new(1);
+                account.head.hash = account.head.seal(&account.lots);
+            })
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn an_account_is_shown_with_its_cycle_and_what_lapses_first() {
+        let policy = built_in();
+        let mut draft = draft(&policy, opened(&policy, Kind::Freelancer), OPENED);
+        let later = "2026-03-01".parse().unwrap();
+        draft.issue_at(
+            Source::Promo,
+            "promo_grant",
+            connects(7),
+            None,
+            at(OPENED),
+            later,
+        );
+        let account = draft.into_account();
+        let view = AccountView::of(&account, at("2025-02-10T00:00:00Z"));
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        assert_eq!(
+            view.billing_cycle,
+            BillingCycle {
+                starts_on: day("2025-02-10"),
+                ends_on: day("2025-03-09"),
+                next_grant_on: day("2025-03-10"),
+            }
+        );
+        assert_eq!(view.balance.available, connects(57));
+        assert_eq!(
+            view.next_expiry,
+            Some(NextExpiry {
+                on: day("2026-01-10"),
+                amount: connects(50),
+            })
+        );
+    }
+
+    #[test]
+    fn an_account_opens_today_or_on_a_past_day() {
+        let opens = |opened_on: Option<&str>| {
+            let opened_on = opened_on.map(|day| day.parse().unwrap());
+            let open = Open {
+                opened_on,
+                ..open(Kind::Agency)
+            };
+            open.check(at(OPENED)).is_ok()
+        };
+        assert!(opens(None));
+        assert!(opens(Some("2024-02-29")));
+        assert!(opens(Some("2025-01-10")));
+        assert!(!opens(Some("2025-01-11")));
+    }
+
+    #[test]
+    fn opening_again_must_ask_for_the_same() {
+        let account = opened(&built_in(), Kind::Freelancer);
+        let matches = |open: Open| open.matches(&account.profile);
+        let same = || open(Kind::Freelancer);
+        let on = |day: &str| Open {
+            opened_on: Some(day.parse().unwrap()),
+            ..same()
+        };
+        assert!(matches(same()));
+        assert!(matches(on("2025-01-10")));
+        assert!(!matches(on("2025-01-09")));
+        assert!(!matches(open(Kind::Agency)));
+        let person_id = PersonId::try_new("p2").unwrap();
+        assert!(!matches(Open {
+            person_id,
+            ..same()
+        }));
+    }
+
+    #[test]
+    fn the_signup_bonus_is_for_a_new_freelancer() {
+        let mut policy = built_in();
+        let brings = |policy: &Policy, kind, is_new| {
+            let (account, plan) = open(kind).plan(policy, at(OPENED), &account_id(), is_new);
+            (
+                account.balance().available.get(),
+                plan.unwrap().guards.len(),
+            )
+        };
+        assert_eq!(brings(&policy, Kind::Freelancer, true), (50, 1));
+        assert_eq!(brings(&policy, Kind::Freelancer, false), (10, 0));
+        assert_eq!(brings(&policy, Kind::Agency, true), (0, 0));
+        assert_eq!(brings(&policy, Kind::Agency, false), (0, 0));
+        policy.signup.amount = Connects::ZERO;
+        assert_eq!(brings(&policy, Kind::Freelancer, true), (10, 1));
+        let (account, _) = open(Kind::Freelancer).plan(&policy, at(OPENED), &account_id(), true);
+        assert_eq!(account.lots.len(), 1);
+    }
+
+    #[test]
+    fn a_status_that_is_there_already_is_no_change() {
+        let policy = built_in();
+        let account = opened(&policy, Kind::Freelancer);
+        let amend = |account: &Account, status| {
+            let amend = Amend {
+                status: Some(status),
+                email: None,
+            };
+            amend.plan(draft(&policy, account.clone(), OPENED))
+        };
+        assert_eq!(amend(&account, Status::Active).1, None);
+        let (suspended, plan) = amend(&account, Status::Suspended);
+        assert_eq!(plan.unwrap().entries[0].reason, Reason::of("suspended"));
+        let suspended = stored(suspended);
+        assert_eq!(amend(&suspended, Status::Suspended).1, None);
+        let (active, plan) = amend(&suspended, Status::Active);
+        assert_eq!(plan.unwrap().entries[0].reason, Reason::of("reactivated"));
+        assert_eq!(active.profile.status, Status::Active);
+        assert_eq!(
+            Amend::default().plan(draft(&policy, suspended, OPENED)).1,
+            None
+        );
+    }
+
+    #[test]
+    fn only_what_the_policy_grants_has_a_next_grant() {
+        let policy = built_in();
+        for (kind, due_at) in [
+            (Kind::Freelancer, Some(at("2025-02-10T00:00:00Z"))),
+            (Kind::Agency, None),
+        ] {
+            let (account, plan) = open(kind).plan(&policy, at(OPENED), &account_id(), true);
+            assert_eq!(account.has_grants(&policy), due_at.is_some());
+            let profile = plan.unwrap().profile.unwrap();
+            assert_eq!((profile.due_at, profile.was), (due_at, None));
+        }
+    }
+}

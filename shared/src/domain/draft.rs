@@ -632,3 +632,238 @@ impl Booking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::account::{Amend, Kind};
+    use super::super::lot;
+    use super::super::policy::built_in;
+    use super::super::refund::{RefundCommand, RefundOf, RefundReason};
+    use super::super::settle::settle;
+    use super::super::testing::{
+        OPENED, account_id, at, connects, draft, open, opened, operation, spend, spent, stored,
+    };
+    use super::*;
+    use crate::domain::ids::Operation;
+
+    /// An agency with so many lots of 1.
+    fn many_lots(policy: &Policy, count: u32) -> Account {
+        (0..count).fold(opened(policy, Kind::Agency), |account, _| {
+            let mut draft = draft(policy, account, OPENED);
+            draft.issue(Source::Promo, "promo_grant", connects(1), None);
+            stored(draft.finish(vec![]).0)
+        })
+    }
+
+    #[test]
+    fn only_lots_that_changed_are_written() {
+        let policy = built_in();
+        let (receipt, plan, account) =
+            spent(&policy, opened(&policy, Kind::Freelancer), OPENED, 45);
+        let [
+            LotWrite::Update { lot, was },
+            LotWrite::Delete { birth, was: all },
+        ] = &plan.lots[..]
+        else {
+            panic!("{:?}", plan.lots);
+        };
+        assert_eq!((lot.remaining(), *was), (connects(5), connects(10)));
+        assert_eq!((birth.quantity, *all), (connects(40), connects(40)));
+        assert_eq!(plan.profile, None);
+        assert!(!plan.leaves_pending);
+        let (_, plan, _) = spent(&policy, account, OPENED, 5);
+        assert!(matches!(plan.lots[..], [LotWrite::Delete { .. }]));
+        assert_eq!(receipt.slices.len(), 2);
+    }
+
+    #[test]
+    fn an_entry_says_what_it_is_about_and_since_when_it_holds() {
+        let policy = built_in();
+        let account = opened(&policy, Kind::Freelancer);
+        let said = |draft: &Draft<'_>| -> Vec<_> {
+            let told = |entry: &Entry| {
+                let reference = entry.reference.as_ref().map(ToString::to_string);
+                (entry.reason.to_string(), entry.effective_at, reference)
+            };
+            draft.entries().iter().map(told).collect()
+        };
+        let start = at("2025-02-10T00:00:00Z");
+        let cycle = Some("cycle:2025-02-10".to_owned());
+        let granted = draft(&policy, account.clone(), "2025-02-11T00:00:00Z");
+        let expected = ("monthly_free".to_owned(), start, cycle.clone());
+        assert_eq!(said(&granted), [expected]);
+
+        let amend = Amend {
+            status: Some(Status::Suspended),
+            email: None,
+        };
+        let (suspended, plan) = amend.plan(draft(&policy, account, OPENED));
+        assert_eq!(plan.unwrap().profile.unwrap().was, Some(Seq::new(3)));
+        let skipped = draft(&policy, stored(suspended), "2025-02-11T00:00:00Z");
+        assert!(skipped.is_suspended());
+        let expected = ("grant_skipped".to_owned(), start, cycle);
+        assert_eq!(said(&skipped), [expected]);
+
+        let expired = draft(&policy, many_lots(&policy, 1), "2026-01-11T06:00:00Z");
+        let expected = ("expired".to_owned(), at("2026-01-11T00:00:00Z"), None);
+        assert_eq!(said(&expired), [expected]);
+        assert_eq!(expired.entries()[0].amount, -1);
+    }
+
+    #[test]
+    fn a_refund_goes_back_last_taken_first_and_names_the_spend() {
+        let policy = built_in();
+        let account = opened(&policy, Kind::Freelancer);
+        let (mut spent, plan, account) = spent(&policy, account, OPENED, 45);
+        assert_eq!(plan.entries[0].reference.as_ref(), Some(&spent.reference));
+        let refund = |amount, spent: &Receipt| {
+            let command = RefundCommand {
+                of: RefundOf::SpendId(spent.id.clone()),
+                amount: Some(connects(amount)),
+                reason: RefundReason::Correction,
+            };
+            let id = operation(Operation::Refund, "r");
+            let draft = draft(&policy, account.clone(), OPENED);
+            command.plan(draft, &id, Some(spent))
+        };
+        let (receipt, plan) = refund(7, &spent).unwrap();
+        let back: Vec<_> = receipt
+            .slices
+            .iter()
+            .map(|slice| slice.amount.get())
+            .collect();
+        assert_eq!(back, [5, 2]);
+        assert_eq!(
+            (receipt.amount, receipt.returned),
+            (connects(7), Connects::ZERO)
+        );
+        let entry = &plan.unwrap().entries[0];
+        assert_eq!((entry.amount, entry.reason.as_str()), (7, "correction"));
+        assert_eq!(entry.reference.as_ref(), Some(&spent.reference));
+        // More than the first lot holds room for: it was said to have lost less.
+        spent.slices[0].amount = connects(50);
+        spent.amount = connects(55);
+        assert_eq!(refund(55, &spent), Err(Unplanned::Stale));
+    }
+
+    #[test]
+    fn a_charged_back_lot_is_revoked_and_its_spent_part_owed_and_covered() {
+        let policy = built_in();
+        let mut bought = draft(&policy, opened(&policy, Kind::Agency), OPENED);
+        let about = Reference::of("purchase", "pu");
+        let birth = bought.issue(Source::Purchase, "purchase", connects(100), None);
+        let account = stored(bought.finish(vec![]).0);
+        let (_, _, account) = spent(&policy, account, OPENED, 70);
+
+        let mut revoked = draft(&policy, account.clone(), OPENED);
+        revoked.revoke(&birth, connects(10), about.clone());
+        let entry = &revoked.entries()[0];
+        assert_eq!((entry.amount, entry.slices.len()), (-30, 1));
+        assert_eq!(entry.after.debt, connects(60));
+        assert_eq!(entry.reference.as_ref(), Some(&about));
+        assert_eq!(
+            revoked.entries().len(),
+            1,
+            "there is nothing to cover it with"
+        );
+        let owing = stored(revoked.finish(vec![]).0);
+        let id = operation(Operation::Spend, "k");
+        let refused = spend(1).plan(draft(&policy, owing.clone(), OPENED), &id);
+        let debt = connects(60);
+        assert_eq!(refused, Err(Refusal::InDebt { debt }.into()));
+
+        let mut credited = draft(&policy, owing, OPENED);
+        let code = Some(Reference::of("promo", "SPRING"));
+        credited.issue(Source::Promo, "promo_grant", connects(25), code.clone());
+        let [issued, repaid] = credited.entries() else {
+            panic!("{:?}", credited.entries());
+        };
+        assert_eq!((issued.amount, issued.after.debt), (25, debt));
+        assert_eq!((repaid.amount, repaid.after.debt), (-25, connects(35)));
+        assert_eq!(
+            (repaid.slices[0].amount, &repaid.reference),
+            (connects(25), &code)
+        );
+        assert_eq!(issued.reference, code);
+
+        // A lot of which nothing is left has nothing to name.
+        let (_, _, used_up) = spent(&policy, account, OPENED, 30);
+        let mut revoked = draft(&policy, used_up, OPENED);
+        revoked.revoke(&birth, Connects::ZERO, about);
+        let entry = &revoked.entries()[0];
+        assert_eq!((entry.amount, entry.slices.len()), (0, 0));
+        assert_eq!(entry.after.debt, connects(100));
+    }
+
+    #[test]
+    fn what_does_not_fit_one_transaction_is_pending_until_the_next() {
+        let policy = built_in();
+        let account = many_lots(&policy, 120);
+        let (_, plan, _) = spent(&policy, account.clone(), OPENED, 119);
+        // One entry and one guard; 98 of 119 lots fit beside them.
+        assert_eq!((plan.lots.len(), plan.guards.len()), (98, 1));
+        assert!(plan.leaves_pending);
+        assert_eq!(plan.entries[0].pending.len(), 21);
+        assert!(
+            plan.entries[0]
+                .pending
+                .iter()
+                .all(|lot| lot.remaining().is_zero())
+        );
+
+        // A profile that changes takes a place too.
+        let mut both = draft(&policy, account.clone(), OPENED);
+        both.change_profile("suspended", None, |profile| {
+            profile.status = Status::Suspended
+        });
+        let reference = Reference::of("spend", "s");
+        both.spend(connects(119), Reason::of("test"), reference.clone());
+        let (after, both) = both.finish(vec![]);
+        let both = both.unwrap();
+        assert_eq!((both.entries.len(), both.lots.len()), (2, 97));
+        let written = |lot: &Lot| {
+            both.lots
+                .iter()
+                .any(|w| w.lot_after().birth() == lot.birth())
+        };
+        let left = account.lots.iter().filter(|lot| !written(lot));
+        let before: Vec<Lot> = left.cloned().collect();
+        let read = Account::assemble(after.id, after.profile, before, after.head).unwrap();
+        assert_eq!(read.balance().available, connects(1));
+
+        let mut flushed = Draft::new(&policy, at(OPENED), read);
+        flushed.flush();
+        let (_, plan) = flushed.finish(vec![]);
+        let plan = plan.unwrap();
+        assert_eq!((plan.lots.len(), plan.leaves_pending), (22, false));
+        let entry = &plan.entries[0];
+        assert_eq!((entry.entry_type, entry.amount), (EntryType::Pending, 0));
+        assert_eq!(entry.reference, Some(reference));
+    }
+
+    #[test]
+    fn settling_stops_where_a_transaction_is_full() {
+        let policy = built_in();
+        let settled = settle(&policy, at("2027-01-01T00:00:00Z"), many_lots(&policy, 60));
+        assert!(!settled.complete);
+        assert!(settled.draft.entries().len() <= MAX_SETTLE_ENTRIES);
+        assert!(!settled.draft.entries().is_empty());
+    }
+
+    #[test]
+    fn nothing_to_book_is_no_plan() {
+        let policy = built_in();
+        let account = opened(&policy, Kind::Freelancer);
+        let (after, plan) = Draft::new(&policy, at(OPENED), account.clone()).finish(vec![]);
+        assert_eq!((after, plan), (account, None));
+        let (_, plan) = open(Kind::Freelancer).plan(&policy, at(OPENED), &account_id(), true);
+        let plan = plan.unwrap();
+        assert_eq!((plan.entries.len(), plan.lots.len()), (3, 2));
+        let due = |lot: &LotWrite| match lot {
+            LotWrite::Create { due_at, .. } => Some(*due_at),
+            _ => None,
+        };
+        let notice = lot::first_instant_after("2025-12-10".parse().unwrap());
+        assert!(plan.lots.iter().all(|lot| due(lot) == Some(notice)));
+    }
+}

@@ -63,6 +63,9 @@ mod tests {
             (&format!("{}@b", "a".repeat(253)), false),
             ("", false),
             ("@", false),
+            ("a@b@", false),
+            ("@@b", false),
+            ("abc", false),
             ("a@", false),
             ("@b", false),
             ("a@b@c", false),
@@ -79,5 +82,13 @@ mod tests {
     fn an_address_is_not_printed_by_accident() {
         let email = Email::try_new("ada@example.org").unwrap();
         assert_eq!(format!("{email:?}"), "Email(…)");
+    }
+
+    #[test]
+    fn an_address_is_written_as_it_came() {
+        let email = Email::try_new("ada@example.org").unwrap();
+        assert_eq!(email.as_str(), "ada@example.org");
+        let json = serde_json::to_string(&email).unwrap();
+        assert_eq!(serde_json::from_str::<Email>(&json).unwrap(), email);
     }
 }

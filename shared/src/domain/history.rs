@@ -79,3 +79,38 @@ pub struct Page {
     /// Where to go on, if there is more.
     pub next: Option<Cursor>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::at;
+    use super::*;
+
+    #[test]
+    fn a_span_begins_and_ends_at_instants() {
+        let day = |text: &str| Some(text.parse::<NaiveDate>().unwrap());
+        let now = at("2026-03-31T10:00:00Z");
+        for (range, since, until) in [
+            (Range::Days(30), Some("2026-03-01T10:00:00Z"), None),
+            (Range::default(), Some("2026-03-01T10:00:00Z"), None),
+            (Range::ALL, None, None),
+            (
+                Range::Between(day("2026-01-01"), day("2026-01-31")),
+                Some("2026-01-01T00:00:00Z"),
+                Some("2026-02-01T00:00:00Z"),
+            ),
+        ] {
+            assert_eq!(range.since(now), since.map(at), "{range:?}");
+            assert_eq!(range.until(), until.map(at), "{range:?}");
+        }
+    }
+
+    #[test]
+    fn there_is_nothing_after_the_last_days_there_are() {
+        let until = |day| Range::Between(None, Some(day)).until();
+        let last = NaiveDate::MAX;
+        assert_eq!(until(last), None);
+        assert_eq!(until(last - Days::new(1)), None);
+        let before = last - Days::new(2);
+        assert_eq!(until(before), Some(first_instant_after(before)));
+    }
+}

@@ -295,3 +295,139 @@ impl<'de> Deserialize<'de> for LotId {
             .map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts<T>(parse: impl Fn(&str) -> Result<T, Invalid>, good: &[&str], bad: &[&str])
+    where
+        T: fmt::Display + for<'de> Deserialize<'de>,
+    {
+        let read = |text: &str| serde_json::from_value::<T>(text.into());
+        for text in good {
+            assert_eq!(parse(text).unwrap().to_string(), *text);
+            assert_eq!(read(text).unwrap().to_string(), *text);
+        }
+        for text in bad {
+            assert!(parse(text).is_err(), "{text:?}");
+            assert!(read(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ids_from_outside_have_their_forms() {
+        let (longest, too_long) = ("a".repeat(64), "a".repeat(65));
+        let good = ["a", "A-1_z", "09", &longest];
+        let bad = ["", " ", "a b", "a.b", "a/b", "ä", "a\n", &too_long];
+        accepts(AccountId::try_new, &good, &bad);
+        accepts(PersonId::try_new, &good, &bad);
+        accepts(JobId::try_new, &good, &bad);
+
+        let (longest, too_long) = ("A".repeat(32), "A".repeat(33));
+        let good = ["ABC", "A-1", "---", &longest];
+        accepts(
+            PromoCode::try_new,
+            &good,
+            &["", "AB", "A_B", "A B", "ÄBC", &too_long],
+        );
+        assert_eq!(
+            PromoCode::try_new("spring-26").unwrap().as_str(),
+            "SPRING-26"
+        );
+
+        let longest = format!("{}:{}", "k".repeat(32), "a".repeat(64));
+        let kind_too_long = format!("{}:a", "k".repeat(33));
+        let id_too_long = format!("k:{}", "a".repeat(65));
+        let bad = [
+            "",
+            ":",
+            "job:",
+            ":J1",
+            "job",
+            "Job:J1",
+            "job1:J1",
+            "job:J 1",
+            "job:a:b",
+            "j-b:J1",
+            &kind_too_long,
+            &id_too_long,
+        ];
+        accepts(
+            Reference::try_new,
+            &["job:J1", "free_job:a-b_c", &longest],
+            &bad,
+        );
+
+        let (longest, too_long) = ("a".repeat(40), "a".repeat(41));
+        let good = ["a", "_", "a_b", &longest];
+        accepts(
+            Reason::try_new,
+            &good,
+            &["", "A", "a b", "a-b", "a1", &too_long],
+        );
+    }
+
+    #[test]
+    fn ids_of_ours_have_their_form() {
+        let id = format!("sp_{}", "a0".repeat(13));
+        let bad = [
+            "",
+            "sp",
+            "sp_",
+            &format!("sp-{}", "a".repeat(26)),
+            &format!("s_{}", "a".repeat(26)),
+            &format!("spx_{}", "a".repeat(26)),
+            &format!("Sp_{}", "a".repeat(26)),
+            &format!("s1_{}", "a".repeat(26)),
+            &format!("sp_{}", "a".repeat(25)),
+            &format!("sp_{}", "a".repeat(27)),
+            &format!("sp_{}A", "a".repeat(25)),
+            &format!("sp_{}_", "a".repeat(25)),
+        ];
+        accepts(OperationId::try_new, &[&id], &bad);
+    }
+
+    #[test]
+    fn an_operations_id_follows_from_what_it_names() {
+        let account = |id| AccountId::try_new(id).unwrap();
+        let kinds = [
+            (Operation::Spend, "sp_"),
+            (Operation::Purchase, "pu_"),
+            (Operation::Refund, "rf_"),
+            (Operation::Redemption, "rd_"),
+        ];
+        for (kind, prefix) in kinds {
+            let id = OperationId::derive(&account("a1"), kind, "k");
+            assert_eq!(OperationId::try_new(id.as_str()).as_ref(), Ok(&id));
+            assert!(id.as_str().starts_with(prefix));
+            assert_eq!(id, OperationId::derive(&account("a1"), kind, "k"));
+            assert_ne!(id, OperationId::derive(&account("a2"), kind, "k"));
+            assert_ne!(id, OperationId::derive(&account("a1"), kind, "l"));
+            for (other, _) in kinds {
+                assert_eq!(id.is(other), kind == other);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_the_operation_and_its_arguments() {
+        let print = Fingerprint::of(Operation::Spend, &("a", 1));
+        assert_eq!(print, Fingerprint::of(Operation::Spend, &("a", 1)));
+        assert_ne!(print, Fingerprint::of(Operation::Spend, &("a", 2)));
+        assert_ne!(print, Fingerprint::of(Operation::Refund, &("a", 1)));
+        assert_eq!(print.as_str().len(), 32);
+        assert_eq!(serde_json::json!(print), print.as_str());
+    }
+
+    #[test]
+    fn a_lots_name_reads_back() {
+        let id: LotId = "12-3".parse().unwrap();
+        assert_eq!((id.seq, id.index), (Seq::new(12), 3));
+        assert_eq!(id.to_string(), "12-3");
+        assert_eq!((id.seq.get(), id.seq.next()), (12, Seq::new(13)));
+        for text in ["", "12", "-3", "12-", "a-1", "1-b", "1-2-3"] {
+            assert!(text.parse::<LotId>().is_err(), "{text}");
+        }
+    }
+}

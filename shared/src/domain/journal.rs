@@ -190,3 +190,56 @@ impl From<Entry> for EntryView {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::account::Kind;
+    use super::super::policy::built_in;
+    use super::super::testing::opened;
+    use super::*;
+
+    #[test]
+    fn types_are_called_the_same_everywhere() {
+        for entry_type in [
+            EntryType::Issue,
+            EntryType::Spend,
+            EntryType::Return,
+            EntryType::Expire,
+            EntryType::Revoke,
+            EntryType::DebtRepaid,
+            EntryType::Account,
+            EntryType::Pending,
+        ] {
+            assert_eq!(serde_json::json!(entry_type), entry_type.as_str());
+        }
+    }
+
+    #[test]
+    fn a_seal_is_64_hex_digits_and_covers_everything() {
+        let account = opened(&built_in(), Kind::Freelancer);
+        let (entry, lots) = (&account.head, &account.lots[..]);
+        let text = format!("{}", entry.hash);
+        assert_eq!((text.len(), &text), (64, &format!("{:?}", entry.hash)));
+        assert_eq!(entry.seal(lots), entry.hash);
+        assert_ne!(entry.seal(&lots[1..]), entry.hash);
+        let changed: [fn(&mut Entry); 12] = [
+            |entry| entry.seq = entry.seq.next(),
+            |entry| entry.at += chrono::TimeDelta::seconds(1),
+            |entry| entry.effective_at += chrono::TimeDelta::seconds(1),
+            |entry| entry.entry_type = EntryType::Spend,
+            |entry| entry.reason = Reason::of("other"),
+            |entry| entry.amount += 1,
+            |entry| entry.slices.clear(),
+            |entry| entry.after.available += Connects::new(1),
+            |entry| entry.after.debt += Connects::new(1),
+            |entry| entry.reference = None,
+            |entry| entry.policy_version += 1,
+            |entry| entry.prev_hash = Seal::GENESIS,
+        ];
+        for (number, change) in changed.into_iter().enumerate() {
+            let mut entry = entry.clone();
+            change(&mut entry);
+            assert_ne!(entry.seal(lots), account.head.hash, "{number}");
+        }
+    }
+}

@@ -58,4 +58,10 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_key_is_written_as_it_came() {
+        let key = IdempotencyKey::try_new("k-1").unwrap();
+        assert_eq!((key.as_str(), key.to_string()), ("k-1", "k-1".to_owned()));
+    }
 }

@@ -411,4 +411,25 @@ mod tests {
             assert_eq!(back, expected, "skip {skip}, amount {amount}");
         }
     }
+
+    #[test]
+    fn a_lot_reads_back_and_its_views_name_it() {
+        let slice = Slice {
+            birth: birth("2026-03-15"),
+            amount: Connects::new(5),
+        };
+        let mut lot = Lot::issued(slice.birth.clone());
+        lot.take(Connects::new(3));
+        let text = lot.to_string();
+        assert_eq!(
+            text,
+            "12-0/purchase/2025-03-15T09:30:00.000Z/2026-03-15/10/7"
+        );
+        assert_eq!(text.parse(), Ok(lot));
+        let view = SliceView {
+            lot_id: slice.birth.id,
+            amount: slice.amount,
+        };
+        assert_eq!(views(&[slice]), [view]);
+    }
 }

@@ -18,5 +18,7 @@ pub mod refund;
 pub mod refusal;
 pub mod settle;
 pub mod spend;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod units;

@@ -333,6 +333,8 @@ impl RedeemAnswer {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::policy::built_in;
+    use super::super::testing::{at, draft, opened};
     use super::*;
 
     fn terms(max: Option<u64>) -> Terms {
@@ -399,5 +401,158 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn limited(max: u64) -> PromoState {
+        set_terms(&code(), terms(Some(max)), None).unwrap()
+    }
+
+    #[test]
+    fn a_code_ends_after_it_begins() {
+        let ends_at = |text: &str| {
+            let valid_until = at(text);
+            let terms = Terms {
+                valid_until,
+                ..terms(None)
+            };
+            set_terms(&code(), terms, None).is_ok()
+        };
+        assert!(ends_at("2026-01-01T00:00:00.001Z"));
+        assert!(!ends_at("2026-01-01T00:00:00Z"));
+        assert!(!ends_at("2025-12-31T00:00:00Z"));
+    }
+
+    #[test]
+    fn an_account_looks_for_room_from_its_own_slot_on() {
+        let (promo, mut slots) = limited(3_000);
+        let accounts: Vec<AccountId> = (0..40)
+            .map(|n| AccountId::try_new(&format!("a{n}")).unwrap())
+            .collect();
+        let firsts: std::collections::BTreeSet<u32> =
+            accounts.iter().map(|id| promo.first_slot(id)).collect();
+        assert_eq!(
+            Vec::from_iter(firsts),
+            [0, 1, 2],
+            "accounts spread over all slots"
+        );
+        for full in 0..=3 {
+            for id in &accounts {
+                let first = promo.first_slot(id);
+                let order = [first, (first + 1) % 3, (first + 2) % 3];
+                let expected = order.into_iter().find(|n| *n >= full);
+                assert_eq!(promo.slot_with_room(id, &slots), expected);
+            }
+            if let Some(slot) = slots.get_mut(full as usize) {
+                slot.used = 1_000;
+            }
+        }
+        let (unlimited, mut slots) = set_terms(&code(), terms(None), None).unwrap();
+        slots[0].used = u64::MAX;
+        let first = unlimited.first_slot(&accounts[0]);
+        assert_eq!(unlimited.slot_with_room(&accounts[0], &slots), Some(first));
+    }
+
+    #[test]
+    fn a_code_is_redeemed_by_those_it_is_for_in_its_time() {
+        let policy = built_in();
+        let command = RedeemCommand { code: code() };
+        let redeem = |kind, now: &str, terms: Terms, more: fn(&mut PromoFacts)| {
+            let (promo, slots) = set_terms(&code(), terms, None).unwrap();
+            let mut facts = PromoFacts {
+                promo: Some(promo),
+                slots: Some(slots),
+            };
+            more(&mut facts);
+            let draft = draft(&policy, opened(&policy, kind), now);
+            command
+                .plan(draft, None, &facts)
+                .map(|(receipt, _)| receipt)
+        };
+        let is = |refusal: Refusal| Err(Unplanned::Refused(refusal));
+        let (begin, end) = ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
+        let any = || terms(Some(1));
+        let none = |_: &mut PromoFacts| {};
+        let agency = Kind::Agency;
+
+        let receipt = redeem(agency, begin, any(), none).unwrap();
+        assert_eq!(
+            (receipt.amount, receipt.slices.len()),
+            (Connects::new(5), 1)
+        );
+        assert_eq!(receipt.slices[0].birth.expires_on.to_string(), "2027-01-01");
+        assert_eq!(receipt.after.available, Connects::new(5));
+        let short = Terms {
+            lot_valid_days: Some(14),
+            ..any()
+        };
+        let receipt = redeem(agency, begin, short, none).unwrap();
+        assert_eq!(receipt.slices[0].birth.expires_on.to_string(), "2026-01-15");
+
+        let early = "2025-12-31T23:59:59.999Z";
+        let late = "2026-12-31T23:59:59.999Z";
+        assert_eq!(
+            redeem(agency, early, any(), none),
+            is(Refusal::PromoNotStarted)
+        );
+        assert!(redeem(agency, late, any(), none).is_ok());
+        assert_eq!(redeem(agency, end, any(), none), is(Refusal::PromoExpired));
+
+        let kinds = Terms {
+            kinds: Some(vec![Kind::Freelancer]),
+            ..any()
+        };
+        assert!(redeem(Kind::Freelancer, begin, kinds.clone(), none).is_ok());
+        assert_eq!(
+            redeem(agency, begin, kinds, none),
+            is(Refusal::PromoNotEligible)
+        );
+        let plans = Terms {
+            plans: Some(vec![AccountPlan::Plus]),
+            ..any()
+        };
+        assert_eq!(
+            redeem(agency, begin, plans, none),
+            is(Refusal::PromoNotEligible)
+        );
+
+        let unknown = redeem(agency, begin, any(), |facts| facts.promo = None);
+        assert_eq!(unknown, is(Refusal::PromoUnknown));
+        let full = redeem(agency, begin, any(), |facts| {
+            facts.slots.as_mut().unwrap()[0].used = 1;
+        });
+        assert_eq!(full, is(Refusal::PromoExhausted));
+        let changed = redeem(agency, begin, any(), |facts| {
+            facts.slots.as_mut().unwrap()[0].version = 2;
+        });
+        assert_eq!(changed, Err(Unplanned::Stale));
+        let unread = redeem(agency, begin, any(), |facts| facts.slots = None);
+        assert!(unread.is_ok());
+    }
+
+    #[test]
+    fn a_suspended_account_redeems_nothing() {
+        let policy = built_in();
+        let mut draft = draft(
+            &policy,
+            opened(&policy, Kind::Agency),
+            "2026-01-01T00:00:00Z",
+        );
+        draft.change_profile("suspended", None, |profile| {
+            profile.status = Status::Suspended;
+        });
+        let facts = PromoFacts {
+            promo: Some(limited(1).0),
+            slots: None,
+        };
+        let command = RedeemCommand { code: code() };
+        let refused = command.plan(draft, None, &facts);
+        assert_eq!(refused, Err(Refusal::AccountSuspended.into()));
+    }
+
+    #[test]
+    fn operators_see_how_often_a_code_was_redeemed() {
+        let (promo, mut slots) = limited(2_000);
+        (slots[0].used, slots[1].used) = (3, 4);
+        assert_eq!(PromoView::of(&promo, &slots).redeemed, 7);
     }
 }

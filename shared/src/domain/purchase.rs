@@ -232,3 +232,111 @@ impl PurchaseView {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::account::{Account, Kind};
+    use super::super::policy::{Policy, built_in};
+    use super::super::testing::{OPENED, at, connects, draft, opened, operation, spent, stored};
+    use super::*;
+
+    fn pending(policy: &Policy) -> Purchase {
+        let (quantity, price) = policy.price(100).unwrap();
+        let command = PurchaseCommand {
+            quantity: 100,
+            promo_code: None,
+            payment_method: None,
+        };
+        let id = operation(Operation::Purchase, "k");
+        let method = "sandbox_approve".to_owned();
+        Purchase::pending(
+            id,
+            command.fingerprint(),
+            quantity,
+            price,
+            method,
+            at(OPENED),
+        )
+    }
+
+    /// The purchase, paid, and the agency that holds it.
+    fn paid(policy: &Policy) -> (Purchase, Account) {
+        let account = opened(policy, Kind::Agency);
+        let (paid, plan) = pending(policy).plan_credit(draft(policy, account.clone(), OPENED));
+        let purchase = paid.clone();
+        assert_eq!(plan.unwrap().guards, [Guard::Purchase { purchase }]);
+        let mut credited = draft(policy, account, OPENED);
+        let reference = Reference::of("purchase", &paid.id);
+        credited.issue(Source::Purchase, "purchase", paid.quantity, Some(reference));
+        (paid, stored(credited.finish(vec![]).0))
+    }
+
+    #[test]
+    fn each_step_follows_one_other() {
+        for (status, before) in [
+            (PurchaseStatus::Pending, None),
+            (PurchaseStatus::Paid, Some(PurchaseStatus::Pending)),
+            (PurchaseStatus::Declined, Some(PurchaseStatus::Pending)),
+            (PurchaseStatus::ChargedBack, Some(PurchaseStatus::Paid)),
+        ] {
+            assert_eq!(status.before(), before);
+        }
+    }
+
+    #[test]
+    fn only_an_open_purchase_is_due() {
+        let policy = built_in();
+        let pending = pending(&policy);
+        assert_eq!(pending.due_at(), Some(at(OPENED)));
+        let declined = pending.declined();
+        assert_eq!(
+            (declined.status, declined.due_at()),
+            (PurchaseStatus::Declined, None)
+        );
+        assert_eq!(paid(&policy).0.due_at(), None);
+    }
+
+    #[test]
+    fn a_paid_purchase_names_its_lot_and_reads_back() {
+        let (paid, account) = paid(&built_in());
+        assert_eq!(paid.status, PurchaseStatus::Paid);
+        assert_eq!(paid.after.unwrap().available, connects(100));
+        assert_eq!(
+            paid.lot.as_ref().map(|lot| &lot.0),
+            Some(account.lots[0].birth())
+        );
+        let json = serde_json::to_value(&paid).unwrap();
+        assert_eq!(serde_json::from_value::<Purchase>(json).unwrap(), paid);
+        let view = PurchaseView::of(&paid, Balance::default());
+        assert_eq!(view.lot_id, Some(account.lots[0].birth().id));
+        assert_eq!((view.price.amount, view.discount.amount), (1_500, 0));
+        assert_eq!(view.balance.available, connects(100));
+    }
+
+    #[test]
+    fn a_chargeback_takes_what_is_left_and_notes_the_rest() {
+        let policy = built_in();
+        let (paid, account) = paid(&policy);
+        let (_, _, account) = spent(&policy, account, OPENED, 70);
+        let key = IdempotencyKey::try_new("c");
+        let ready = || draft(&policy, account.clone(), OPENED);
+        let back = paid.plan_chargeback(ready(), key.as_ref(), Connects::ZERO);
+        let (back, plan) = back.unwrap();
+        assert_eq!(
+            (back.status, &back.chargeback_key),
+            (PurchaseStatus::ChargedBack, &key)
+        );
+        let after = back.after.unwrap();
+        assert_eq!(
+            (after.available, after.debt),
+            (Connects::ZERO, connects(70))
+        );
+        assert_eq!(plan.unwrap().entries[0].amount, -30);
+
+        let again = back.plan_chargeback(ready(), None, Connects::ZERO);
+        let existing = serde_json::to_value(PurchaseView::of(&back, Balance::default())).unwrap();
+        assert_eq!(again, Err(Refusal::AlreadyChargedBack { existing }));
+        let never = pending(&policy).plan_chargeback(ready(), None, Connects::ZERO);
+        assert_eq!(never, Err(Refusal::PurchaseNotPaid));
+    }
+}

@@ -52,3 +52,32 @@ impl Receipt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::account::Kind;
+    use super::super::ids::Operation;
+    use super::super::policy::built_in;
+    use super::super::testing::{OPENED, connects, opened, spend, spent};
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_of_one_request_and_knows_what_can_come_back() {
+        let policy = built_in();
+        let (receipt, _, _) = spent(&policy, opened(&policy, Kind::Freelancer), OPENED, 45);
+        assert_eq!(receipt.returnable(), connects(45));
+        let returned = connects(40);
+        let partly = Receipt {
+            returned,
+            ..receipt.clone()
+        };
+        assert_eq!(partly.returnable(), connects(5));
+        let same = receipt.clone().for_request(&spend(45).fingerprint());
+        assert_eq!(same, Ok(receipt.clone()));
+        let other = Fingerprint::of(Operation::Spend, &46);
+        assert_eq!(
+            receipt.for_request(&other),
+            Err(Refusal::IdempotencyKeyReused)
+        );
+    }
+}

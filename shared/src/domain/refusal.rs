@@ -201,3 +201,118 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_status_code_and_members() {
+        let some = Connects::new;
+        let value = || json!({ "a": 1 });
+        let invalid = |code| Refusal::Invalid(Invalid::new(code, "amount", String::new()));
+        let field = json!({ "field": "amount" });
+        let none = json!({});
+        for (refusal, status, code, members) in [
+            (
+                invalid(InvalidCode::InvalidField),
+                422,
+                "invalid_field",
+                &field,
+            ),
+            (
+                invalid(InvalidCode::BelowMinimum),
+                422,
+                "below_minimum",
+                &field,
+            ),
+            (
+                invalid(InvalidCode::AboveMaximum),
+                422,
+                "above_maximum",
+                &field,
+            ),
+            (Refusal::AccountNotFound, 404, "account_not_found", &none),
+            (Refusal::PurchaseNotFound, 404, "purchase_not_found", &none),
+            (Refusal::SpendNotFound, 404, "spend_not_found", &none),
+            (Refusal::ProposalNotFound, 404, "proposal_not_found", &none),
+            (Refusal::PromoUnknown, 404, "promo_unknown", &none),
+            (Refusal::AccountExists, 409, "account_exists", &none),
+            (Refusal::AccountSuspended, 409, "account_suspended", &none),
+            (
+                Refusal::InDebt { debt: some(7) },
+                409,
+                "in_debt",
+                &json!({ "debt": 7 }),
+            ),
+            (
+                Refusal::InsufficientConnects {
+                    available: some(1),
+                    required: some(2),
+                },
+                409,
+                "insufficient_connects",
+                &json!({ "available": 1, "required": 2 }),
+            ),
+            (
+                Refusal::RefundExceedsSpend {
+                    returnable: some(3),
+                },
+                409,
+                "refund_exceeds_spend",
+                &json!({ "returnable": 3 }),
+            ),
+            (Refusal::PromoNotStarted, 409, "promo_not_started", &none),
+            (Refusal::PromoExpired, 409, "promo_expired", &none),
+            (Refusal::PromoExhausted, 409, "promo_exhausted", &none),
+            (
+                Refusal::PromoAlreadyRedeemed { existing: value() },
+                409,
+                "promo_already_redeemed",
+                &json!({ "existing": { "a": 1 } }),
+            ),
+            (Refusal::PromoNotEligible, 409, "promo_not_eligible", &none),
+            (
+                Refusal::PromoInUse { redeemed: 4 },
+                409,
+                "promo_in_use",
+                &json!({ "redeemed": 4 }),
+            ),
+            (
+                Refusal::AlreadyChargedBack { existing: value() },
+                409,
+                "already_charged_back",
+                &json!({ "existing": { "a": 1 } }),
+            ),
+            (Refusal::PurchaseNotPaid, 409, "purchase_not_paid", &none),
+            (
+                Refusal::PaymentDeclined { purchase: value() },
+                402,
+                "payment_declined",
+                &json!({ "purchase": { "a": 1 } }),
+            ),
+            (
+                Refusal::IdempotencyKeyReused,
+                422,
+                "idempotency_key_reused",
+                &none,
+            ),
+        ] {
+            assert_eq!(refusal.status_and_code(), (status, code));
+            assert_eq!(&Value::Object(refusal.members()), members, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_range_includes_its_ends() {
+        for (value, code) in [
+            (0, Some(InvalidCode::BelowMinimum)),
+            (1, None),
+            (9, None),
+            (10, Some(InvalidCode::AboveMaximum)),
+        ] {
+            let found = Invalid::range("amount", value, 1, 9).map(|invalid| invalid.code);
+            assert_eq!(found, code, "{value}");
+        }
+    }
+}
