@@ -78,7 +78,8 @@ fn a_bonus_for_each_account(call: &mut Call) {
 fn what_a_safeguard_is_for_goes_wrong_without_it() {
     use Deed::{Buy, Open, OpenSecond, Recover, Redeem, RedeemElsewhere, Refund, Spend, SpendOne};
     use Scene::{New, Quiet};
-    let safeguards: [(&str, Tamper, Scene, [(Deed, usize); 2]); 7] = [
+    type Safeguard = (&'static str, Tamper, Scene, [(Deed, usize); 2]);
+    let safeguards: [Safeguard; 7] = [
         ("the lock", no_lock, Quiet, [(SpendOne, 0), (Redeem, 1)]),
         (
             "the lock and the lots",

@@ -180,7 +180,9 @@ pub fn stored() -> Vec<Vec<u8>> {
 fn brings_few(policy: &Policy) -> bool {
     let grants = policy.grants.values().flat_map(BTreeMap::values).flatten();
     let amounts = grants.map(|grant| grant.amount.get());
-    amounts.chain([policy.signup.amount.get()]).all(|amount| amount <= MANY)
+    amounts
+        .chain([policy.signup.amount.get()])
+        .all(|amount| amount <= MANY)
 }
 
 /// One account's life under a policy: opened, spent from, refunded, and a year later settled.

@@ -260,7 +260,7 @@ impl Evidence<'_> {
             ensure(!(before(receipt) && same) || redemption, || {
                 format!("refused though {receipt:?}")
             })?;
-            ensure(!(before(receipt) && !same) || reused, || {
+            ensure(!before(receipt) || same || reused, || {
                 "not the refusal of a key that is taken".to_owned()
             })?;
             ensure(!(reused && same), || {
