@@ -29,6 +29,8 @@ pub enum Defect {
     LotNotDue,
     /// What was read is not held against the newest entry's seal.
     TornTaken,
+    /// A transaction's entries can each be the newest.
+    HalfTaken,
     /// Readers see pending lots as they are stored.
     PendingIgnored,
     /// The newest lots are used first.
@@ -55,7 +57,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NoLock,
         Self::NoConditions,
         Self::StalePlan,
@@ -66,6 +68,7 @@ impl Defect {
         Self::ExpiryIgnored,
         Self::LotNotDue,
         Self::TornTaken,
+        Self::HalfTaken,
         Self::PendingIgnored,
         Self::NewestFirst,
         Self::ClockBack,

@@ -223,7 +223,10 @@ impl<'p> Draft<'p> {
             reference: booking.reference,
             policy_version: self.policy.version,
             // Only a transaction's last entry names one: no other is ever an account's newest.
-            profile_seq: Seq::NONE,
+            profile_seq: match present(Defect::HalfTaken) {
+                false => Seq::NONE,
+                true => self.account.profile.seq,
+            },
             pending: vec![],
             prev_hash: self.account.head.hash,
             hash: self.account.head.hash,
