@@ -100,10 +100,8 @@ impl Ledger {
             .await?;
         if let Some(email) = &amend.email {
             self.retry(context, async |_| {
-                match self.store.set_email(id, email).await {
-                    Err(StoreError::Lost) => Err(Refusal::AccountNotFound.into()),
-                    done => Ok(Attempt::Done(done?)),
-                }
+                // The account is there, so what was lost is a race with a commit, not its profile.
+                Ok(Attempt::Done(self.store.set_email(id, email).await?))
             })
             .await?;
         }

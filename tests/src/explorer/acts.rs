@@ -270,6 +270,11 @@ pub async fn finish(ledger: &Ledger, scene: Scene) {
 }
 
 impl Deed {
+    /// Whether something has to be there for it that is not there for all.
+    pub fn needs_more(self) -> bool {
+        matches!(self, Self::Redeem | Self::RedeemElsewhere | Self::Recover)
+    }
+
     /// Whether a payment may be open meanwhile.
     pub fn pays(self) -> bool {
         matches!(

@@ -28,8 +28,11 @@ pub struct Judge<'j> {
     ledger: &'j Ledger,
     scene: Scene,
     sequences: Vec<Sequence>,
-    finished: HashMap<StateId, (Items, Vec<String>)>,
+    finished: &'j mut Finished,
 }
+
+/// What is left of each state, and what is wrong with it, as far as it is known by now.
+pub type Finished = HashMap<(Scene, StateId), (Items, Vec<String>)>;
 
 impl<'j> Judge<'j> {
     /// Goes through all orders. Recovery may run between any two operations: a purchase is a few
@@ -40,13 +43,14 @@ impl<'j> Judge<'j> {
         scene: Scene,
         start: StateId,
         acts: &[Act],
+        finished: &'j mut Finished,
     ) -> Self {
         let mut judge = Self {
             desk,
             ledger,
             scene,
             sequences: vec![],
-            finished: HashMap::new(),
+            finished,
         };
         for order in orders(acts.len()) {
             let between = match acts.iter().any(|act| act.kind.pays()) {
@@ -109,7 +113,7 @@ impl<'j> Judge<'j> {
         let possible: Vec<&Sequence> = self
             .sequences
             .iter()
-            .filter(|sequence| respects(&sequence.order, &end.after))
+            .filter(|sequence| respects(&sequence.order, end))
             .filter(told_so)
             .collect();
         if possible.is_empty() {
@@ -124,7 +128,7 @@ impl<'j> Judge<'j> {
     /// What is left when recovery has run, without the payment provider's memory, and what is
     /// wrong with it by itself.
     async fn finish(&mut self, state: StateId) -> (Items, Vec<String>) {
-        if let Some(known) = self.finished.get(&state) {
+        if let Some(known) = self.finished.get(&(self.scene, state)) {
             return known.clone();
         }
         let mut wrong = vec![];
@@ -145,7 +149,7 @@ impl<'j> Judge<'j> {
             wrong.push("a payment stays open".to_owned());
         }
         let known = (items, wrong);
-        self.finished.insert(state, known.clone());
+        self.finished.insert((self.scene, state), known.clone());
         known
     }
 
@@ -191,11 +195,19 @@ impl<'j> Judge<'j> {
     }
 }
 
-/// Whether an order has what ended before something else began before it.
-fn respects(order: &[usize], after: &[u32]) -> bool {
-    let mut done = 0;
+/// Whether an order has what ended before something else began before it. A purchase that is told
+/// to be pending takes effect after its end.
+fn respects(order: &[usize], end: &End) -> bool {
+    let pending = |told: &Told| matches!(told, Told::Purchase { settled: None, .. });
+    let later = end
+        .told
+        .iter()
+        .enumerate()
+        .filter(|(_, told)| pending(told));
+    let later = later.fold(0, |later, (op, _)| later | 1 << op);
+    let mut done = later;
     order.iter().all(|op| {
-        let all_before = after[*op] & !done == 0;
+        let all_before = end.after[*op] & !done == 0;
         done |= 1 << op;
         all_before
     })

@@ -35,10 +35,8 @@ pub struct Desk {
     pub state: StateId,
     /// Whether calls wait; if not, each is answered at once.
     pub holding: bool,
-    /// The calls that wait.
+    /// The calls that came in to wait, until they are taken up.
     pub held: Vec<Held>,
-    /// How many calls have been held.
-    pub came: usize,
 }
 
 impl Desk {
@@ -48,18 +46,6 @@ impl Desk {
         self.state = self.world.empty();
         self.holding = false;
         self.held.clear();
-    }
-
-    /// From now on, calls wait.
-    pub fn hold(&mut self) {
-        self.holding = true;
-        self.held.clear();
-    }
-
-    /// How many calls wait. One that nobody listens to any more does not.
-    pub fn waiting(&mut self) -> usize {
-        self.held.retain(|held| !held.reply.is_canceled());
-        self.held.len()
     }
 
     /// Hands a call to the table.
@@ -96,7 +82,6 @@ pub async fn open(policy: &Policy) -> (SharedDesk, Ledger) {
         state,
         holding: false,
         held: vec![],
-        came: 0,
     }));
     let client = table.client(Arc::new(Front(desk.clone())));
     let ledger = Ledger::new(Store::new(client, TABLE), policy.clone());
@@ -123,7 +108,6 @@ impl Layer for Front {
         }
         let (reply, answer) = oneshot::channel();
         desk.held.push(Held { call, reply });
-        desk.came += 1;
         // Dropped unanswered only when nobody listens any more.
         answer.map(|a| a.unwrap_or(Err(Broken::Reset))).boxed()
     }

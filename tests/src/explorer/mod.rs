@@ -12,21 +12,22 @@ pub mod operation;
 pub mod search;
 pub mod world;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use connects::ledger::Ledger;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
+use tokio::task::unconstrained;
 
 use acts::{Act, Deed, Scene, Told, prepare};
-use check::Judge;
+use check::{Finished, Judge};
 use desk::{SharedDesk, at};
-use operation::{Grain, Operations};
+use operation::{Grain, Operations, clock};
 use search::Search;
-use world::{Items, Tamper, honest};
+use world::{Items, StateId, Tamper, honest};
 
 /// No case has more points.
 const MOST_POINTS: usize = 1_000_000;
@@ -156,7 +157,7 @@ pub fn total(reports: &[Report]) -> String {
     )
 }
 
-/// A table and all that is known of it by now, under a clock that only pauses move.
+/// A table and all that is known of it, and of what operations do, by now.
 #[derive(Debug)]
 pub struct Explorer {
     runtime: Runtime,
@@ -164,7 +165,12 @@ pub struct Explorer {
     ledger: Ledger,
     operations: Operations,
     tamper: Tamper,
+    starts: HashMap<Start, StateId>,
+    finished: Finished,
 }
+
+/// Where a case begins: its scene, and what of it depends on its acts.
+type Start = (Scene, Vec<Deed>);
 
 impl Explorer {
     /// With everything in its place.
@@ -174,11 +180,7 @@ impl Explorer {
 
     /// With a safeguard taken away: calls are changed on their way to the table.
     pub fn without(tamper: Tamper) -> Self {
-        let runtime = Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let runtime = clock();
         let (desk, ledger) = runtime.block_on(desk::open(&acts::policy()));
         Self {
             runtime,
@@ -186,66 +188,71 @@ impl Explorer {
             desk,
             ledger,
             tamper,
+            starts: HashMap::new(),
+            finished: Finished::new(),
         }
     }
 
     /// Explores a case.
     pub fn explore(&mut self, case: &Case, bounds: Bounds) -> Report {
-        let (desk, operations) = (&self.desk, &mut self.operations);
-        let explored = explored(desk, &self.ledger, operations, self.tamper, case, bounds);
-        self.runtime.block_on(tokio::task::unconstrained(explored))
-    }
-}
-
-async fn explored(
-    desk: &SharedDesk,
-    ledger: &Ledger,
-    operations: &mut Operations,
-    tamper: Tamper,
-    case: &Case,
-    bounds: Bounds,
-) -> Report {
-    let (acts, scene) = (&case.acts, case.scene);
-    at(desk).begin_anew();
-    prepare(ledger, scene, acts).await;
-    let start = at(desk).state;
-    let mut judge = Judge::new(desk, ledger, scene, start, acts).await;
-    at(desk).world.tamper(tamper);
-    let search = Search {
-        desk,
-        start,
-        scene,
-        acts,
-        faults: bounds.faults,
-        grain: bounds.grain,
-        most: MOST_POINTS,
-    };
-    let runs = operations.runs;
-    let found = search.run(operations).await;
-    let mut report = Report {
-        case: case.clone(),
-        orders: found.orders,
-        runs: operations.runs - runs,
-        points: found.points,
-        ends: HashSet::new(),
-        violations: 0,
-        described: vec![],
-        bounds: found.bounds,
-    };
-    for (end, trail) in &found.ends {
-        let items = at(desk).world.items(end.state);
-        report.ends.insert((end.told.clone(), items));
-        let wrong = judge.wrong_with(end).await;
-        if wrong.is_empty() {
-            continue;
+        let Self {
+            runtime,
+            desk,
+            ledger,
+            operations,
+            ..
+        } = self;
+        let (acts, scene) = (&case.acts, case.scene);
+        let needed = acts.iter().map(|act| act.kind);
+        let needed = needed.filter(|deed| deed.needs_more());
+        let start = *self
+            .starts
+            .entry((scene, needed.collect()))
+            .or_insert_with(|| {
+                at(desk).begin_anew();
+                runtime.block_on(unconstrained(prepare(ledger, scene, acts)));
+                at(desk).state
+            });
+        at(desk).world.tamper(honest);
+        let judge = Judge::new(desk, ledger, scene, start, acts, &mut self.finished);
+        let mut judge = runtime.block_on(unconstrained(judge));
+        at(desk).world.tamper(self.tamper);
+        let search = Search {
+            desk,
+            start,
+            scene,
+            acts,
+            faults: bounds.faults,
+            grain: bounds.grain,
+            most: MOST_POINTS,
+        };
+        let runs = operations.runs;
+        let found = search.run(operations);
+        let mut report = Report {
+            case: case.clone(),
+            orders: found.orders,
+            runs: operations.runs - runs,
+            points: found.points,
+            ends: HashSet::new(),
+            violations: 0,
+            described: vec![],
+            bounds: found.bounds,
+        };
+        for (end, trail) in &found.ends {
+            let items = at(desk).world.items(end.state);
+            report.ends.insert((end.told.clone(), items));
+            let wrong = runtime.block_on(unconstrained(judge.wrong_with(end)));
+            if wrong.is_empty() {
+                continue;
+            }
+            report.violations += 1;
+            if report.described.len() < DESCRIBED {
+                let lines = [wrong.join("\n    "), trail.join("\n      ")];
+                report.described.push(lines.join("\n      "));
+            }
         }
-        report.violations += 1;
-        if report.described.len() < DESCRIBED {
-            let lines = [wrong.join("\n    "), trail.join("\n      ")];
-            report.described.push(lines.join("\n      "));
-        }
+        report
     }
-    report
 }
 
 impl Default for Explorer {

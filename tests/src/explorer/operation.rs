@@ -8,6 +8,9 @@
 //! matters is the ledger's own way of being deterministic: it has no memory beside the table, its
 //! clock is given, and its pauses decide nothing.
 //!
+//! A run waits at the point it came to, on a clock of its own, until a step from there is wanted;
+//! a second step from the same point begins again.
+//!
 //! **Time.** A pause is no event. It ends before the next choice is made, and the call that comes
 //! after it is held like any other, for as long as the order says: an order in which the pause was
 //! longer is an order in which the call was held longer. Pauses beside calls that are held follow
@@ -23,10 +26,11 @@ use std::time::Duration;
 use connects::ledger::Ledger;
 use futures::future::LocalBoxFuture;
 use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, sleep};
 
 use super::acts::{Act, Scene, Told};
-use super::desk::{SharedDesk, at};
+use super::desk::{Held, SharedDesk, at};
 use super::world::{AnswerId, CallId, World};
 use crate::wire::{Answer, Broken};
 
@@ -38,6 +42,9 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// All pauses of an operation, together, stay below this.
 const MAX_TIME: Duration = Duration::from_millis(990);
+
+/// Runs that wait where they are; beyond that, they begin again.
+const MOST_WAITING: usize = 2_000;
 
 /// Which points count as the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,6 +104,7 @@ pub struct Operations {
     points: Vec<Point>,
     known: HashMap<(Beginning, History), PointId>,
     steps: HashMap<(PointId, CallId, Outcome), PointId>,
+    waiting: HashMap<PointId, Run>,
     /// How often an operation was run.
     pub runs: u64,
     /// Whether pauses took longer than they may.
@@ -112,6 +120,7 @@ impl Operations {
             points: vec![],
             known: HashMap::new(),
             steps: HashMap::new(),
+            waiting: HashMap::new(),
             runs: 0,
             overran: false,
         }
@@ -123,18 +132,18 @@ impl Operations {
     }
 
     /// An operation when all its first calls are held.
-    pub async fn begin(&mut self, beginning: Beginning) -> PointId {
+    pub fn begin(&mut self, beginning: Beginning) -> PointId {
         match self.known.get(&(beginning, vec![])) {
             Some(known) => *known,
             None => {
-                let run = self.run(beginning).await;
-                self.met(beginning, vec![], &run)
+                let run = self.run(beginning);
+                self.met(beginning, vec![], run)
             }
         }
     }
 
     /// Where an operation is once it was told that of one of the calls that wait.
-    pub async fn step(&mut self, from: PointId, call: CallId, outcome: Outcome) -> PointId {
+    pub fn step(&mut self, from: PointId, call: CallId, outcome: Outcome) -> PointId {
         if let Some(known) = self.steps.get(&(from, call, outcome)) {
             return *known;
         }
@@ -142,12 +151,15 @@ impl Operations {
             beginning, history, ..
         } = self.point(from);
         let (beginning, mut history) = (*beginning, history.clone());
-        let mut run = self.run(beginning).await;
-        for (call, outcome) in history.iter().flatten() {
-            run.tell(&self.desk, *call, *outcome).await;
-        }
-        let went_on = run.tell(&self.desk, call, outcome).await;
-        self.overran |= run.began.elapsed() > MAX_TIME;
+        let mut run = self.waiting.remove(&from).unwrap_or_else(|| {
+            let mut run = self.run(beginning);
+            for (call, outcome) in history.iter().flatten() {
+                run.tell(&self.desk, *call, *outcome);
+            }
+            run
+        });
+        let went_on = run.tell(&self.desk, call, outcome);
+        self.overran |= run.took_too_long();
 
         // The last group is open: what it is told next still belongs to it.
         let mut group = history.pop().unwrap_or_default();
@@ -159,40 +171,54 @@ impl Operations {
         }
         let to = match self.known.get(&(beginning, history.clone())) {
             Some(known) => *known,
-            None => self.met(beginning, history, &run),
+            None => self.met(beginning, history, run),
         };
         self.steps.insert((from, call, outcome), to);
         to
     }
 
-    fn met(&mut self, beginning: Beginning, history: History, run: &Run) -> PointId {
+    fn met(&mut self, beginning: Beginning, history: History, run: Run) -> PointId {
         let id = PointId(self.points.len());
-        let held = &at(&self.desk).held;
         self.points.push(Point {
             beginning,
-            held: held.iter().map(|held| held.call).collect(),
+            held: run.held.iter().map(|held| held.call).collect(),
             told: run.told.clone(),
             history: history.clone(),
         });
         self.known.insert((beginning, history), id);
+        if run.told.is_none() {
+            if self.waiting.len() == MOST_WAITING {
+                self.waiting.clear();
+            }
+            self.waiting.insert(id, run);
+        }
         id
     }
 
-    async fn run(&mut self, beginning: Beginning) -> Run {
+    fn run(&mut self, beginning: Beginning) -> Run {
         self.runs += 1;
-        fastrand::seed(1);
-        at(&self.desk).hold();
         let Beginning { act, scene, .. } = beginning;
+        let flag = Flag(AtomicBool::new(true));
         let mut run = Run {
             future: Some(act.begin(self.ledger.clone(), scene)),
-            flag: Arc::default(),
+            flag: Arc::new(flag),
             told: None,
-            began: Instant::now(),
+            held: vec![],
+            runtime: clock(),
+            took: Duration::ZERO,
         };
-        run.flag.0.store(true, Ordering::Relaxed);
-        run.go_on(&self.desk, false).await;
+        run.go_on(&self.desk, false);
         run
     }
+}
+
+/// A runtime whose clock stands still but for pauses.
+pub fn clock() -> Runtime {
+    Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
 }
 
 /// Whether a future asked to be polled.
@@ -210,56 +236,83 @@ struct Run {
     future: Option<LocalBoxFuture<'static, Told>>,
     flag: Arc<Flag>,
     told: Option<Told>,
-    began: Instant,
+    held: Vec<Held>,
+    runtime: Runtime,
+    took: Duration,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("held", &self.held).finish()
+    }
 }
 
 impl Run {
     /// Tells it what became of a call. Whether it did something about it, or waits for more.
-    async fn tell(&mut self, desk: &SharedDesk, call: CallId, outcome: Outcome) -> bool {
-        let (held, answer, came, torn) = {
-            let mut desk = at(desk);
-            let place = desk.held.iter().position(|held| held.call == call);
-            let held = desk.held.remove(place.expect("the same call as before"));
+    fn tell(&mut self, desk: &SharedDesk, call: CallId, outcome: Outcome) -> bool {
+        let place = self.held.iter().position(|held| held.call == call);
+        let held = self.held.remove(place.expect("the same call as before"));
+        let (answer, torn) = {
+            let world = &at(desk).world;
             let answer = match outcome {
-                Outcome::Answer(answer) => Ok(desk.world.answer(answer)),
+                Outcome::Answer(answer) => Ok(world.answer(answer)),
                 Outcome::Silence => Err(Broken::Silent),
-                Outcome::Conflict => Ok(conflict(&desk.world, call)),
+                Outcome::Conflict => Ok(conflict(world, call)),
             };
-            let torn = desk.world.call(call).operation == "Query";
-            (held, answer, desk.came, torn)
+            (answer, world.call(call).operation == "Query")
         };
         let failed = !matches!(&answer, Ok(answer) if answer.status == 200);
         let _ = held.reply.send(answer);
-        self.go_on(desk, torn).await;
-        failed || self.told.is_some() || at(desk).came != came
+        let came = self.go_on(desk, torn);
+        failed || self.told.is_some() || came
     }
 
-    /// Lets it do what it can, until it is at its end or all it waits for is held.
-    async fn go_on(&mut self, desk: &SharedDesk, torn: bool) {
-        self.poll();
-        if torn && self.told.is_none() {
-            sleep(TORN_PAUSE).await;
-            self.poll();
-        }
-        while self.told.is_none() && at(desk).waiting() == 0 {
-            sleep(STEP).await;
-            self.poll();
-        }
-        at(desk).waiting();
-    }
-
-    fn poll(&mut self) {
-        let waker = Waker::from(self.flag.clone());
-        while self.flag.0.swap(false, Ordering::Relaxed) {
-            let Some(future) = &mut self.future else {
-                return;
+    /// Lets it do what it can, until it is at its end or all it waits for is held. Whether it came
+    /// with another call.
+    fn go_on(&mut self, desk: &SharedDesk, torn: bool) -> bool {
+        at(desk).holding = true;
+        let (future, flag) = (&mut self.future, &self.flag);
+        let (told, held, took) = (&mut self.told, &mut self.held, &mut self.took);
+        let before = held.len();
+        let work = async {
+            let began = Instant::now();
+            let mut go = || {
+                *told = poll(future, flag);
+                held.append(&mut at(desk).held);
+                // One that nobody listens to any more does not wait.
+                held.retain(|held| !held.reply.is_canceled());
+                (told.is_none(), held.is_empty())
             };
-            if let Poll::Ready(told) = future.as_mut().poll(&mut Task::from_waker(&waker)) {
-                self.told = Some(told);
-                self.future = None;
+            let (mut goes_on, mut pauses) = go();
+            if torn && goes_on {
+                sleep(TORN_PAUSE).await;
+                (goes_on, pauses) = go();
             }
+            while goes_on && pauses {
+                sleep(STEP).await;
+                (goes_on, pauses) = go();
+            }
+            *took += began.elapsed();
+        };
+        self.runtime.block_on(tokio::task::unconstrained(work));
+        self.held.len() > before
+    }
+
+    fn took_too_long(&self) -> bool {
+        self.took > MAX_TIME
+    }
+}
+
+fn poll(future: &mut Option<LocalBoxFuture<'static, Told>>, flag: &Arc<Flag>) -> Option<Told> {
+    let waker = Waker::from(flag.clone());
+    while flag.0.swap(false, Ordering::Relaxed) {
+        let polled = future.as_mut()?.as_mut();
+        if let Poll::Ready(told) = polled.poll(&mut Task::from_waker(&waker)) {
+            *future = None;
+            return Some(told);
         }
     }
+    None
 }
 
 /// What DynamoDB says of a write that meets another transaction.

@@ -104,11 +104,11 @@ pub struct Search<'s> {
 
 impl Search<'_> {
     /// Goes through all there is.
-    pub async fn run(&self, operations: &mut Operations) -> Found {
+    pub fn run(&self, operations: &mut Operations) -> Found {
         let mut running = vec![];
         for act in self.acts {
             running.push(Running {
-                point: operations.begin(self.beginning(*act)).await,
+                point: operations.begin(self.beginning(*act)),
                 after: None,
             });
         }
@@ -128,7 +128,7 @@ impl Search<'_> {
             let point = points[here].0.clone();
             let mut following = vec![];
             for event in self.events(operations, &point) {
-                let after = self.after(operations, &point, event).await;
+                let after = self.after(operations, &point, event);
                 let number = *numbers.entry(after).or_insert_with_key(|after| {
                     points.push((after.clone(), Some((here, event))));
                     points.len() - 1
@@ -186,7 +186,7 @@ impl Search<'_> {
         events
     }
 
-    async fn after(&self, operations: &mut Operations, point: &Point, event: Event) -> Point {
+    fn after(&self, operations: &mut Operations, point: &Point, event: Event) -> Point {
         let mut point = point.clone();
         let (op, call, fate) = match event {
             Event::Lands(call) => {
@@ -222,11 +222,11 @@ impl Search<'_> {
             Fate::Conflict => Outcome::Conflict,
             Fate::Died => {
                 let beginning = self.beginning(self.acts[op]);
-                point.running[op].point = operations.begin(beginning).await;
+                point.running[op].point = operations.begin(beginning);
                 return point;
             }
         };
-        point.running[op].point = operations.step(from, call, outcome).await;
+        point.running[op].point = operations.step(from, call, outcome);
         point
     }
 
