@@ -63,6 +63,8 @@ mod tests {
             (&format!("{}@b", "a".repeat(253)), false),
             ("", false),
             ("@", false),
+            ("ab@", false),
+            ("@bc", false),
             ("a@b@", false),
             ("@@b", false),
             ("abc", false),

@@ -103,3 +103,50 @@ fn begin_cycle(draft: &mut Draft<'_>) {
         draft.cycle_done(next);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::account::Kind;
+    use super::super::policy::built_in;
+    use super::super::testing::{OPENED, account_id, at, draft, open, opened, stored};
+    use super::*;
+    use crate::domain::account::Open;
+
+    fn booked(policy: &Policy, account: Account, now: &str) -> Vec<(String, Time)> {
+        let draft = draft(policy, account, now);
+        let entries = draft.entries().iter();
+        entries
+            .map(|entry| (entry.reason.to_string(), entry.effective_at))
+            .collect()
+    }
+
+    #[test]
+    fn what_happened_is_booked_in_the_order_it_happened() {
+        let policy = built_in();
+        let account = opened(&policy, Kind::Freelancer);
+        let booked = booked(&policy, account, "2026-02-20T00:00:00Z");
+        let times: Vec<Time> = booked.iter().map(|(_, at)| *at).collect();
+        assert!(times.is_sorted(), "{booked:?}");
+        // The first two lots lapse after January's grant; last February's has lapsed unbooked.
+        let lapsed = booked.iter().filter(|(reason, _)| reason == "expired");
+        assert_eq!((lapsed.count(), booked.len()), (2, 14));
+    }
+
+    #[test]
+    fn at_one_instant_a_lot_lapses_before_a_cycle_begins() {
+        let policy = built_in();
+        let request = Open {
+            opened_on: Some("2024-12-11".parse().unwrap()),
+            ..open(Kind::Freelancer)
+        };
+        let (account, _) = request.plan(&policy, at(OPENED), &account_id(), true);
+        let instant = "2026-01-11T00:00:00Z";
+        let booked = booked(&policy, stored(account), instant);
+        let then: Vec<&str> = booked
+            .iter()
+            .filter(|(_, time)| *time == at(instant))
+            .map(|(reason, _)| reason.as_str())
+            .collect();
+        assert_eq!(then, ["expired", "expired", "monthly_free"]);
+    }
+}
