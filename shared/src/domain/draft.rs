@@ -536,8 +536,11 @@ impl<'p> Draft<'p> {
         let mut lots = self.lot_writes();
         let pending = lots.split_off(lots.len().min(MAX_ACTIONS - fixed));
 
-        // The last entry is what the next reader checks the whole account against.
-        if let Some(entry) = self.entries.last_mut() {
+        // The last entry is what the next reader checks the whole account against. Most often it
+        // is sealed as it is: a seal costs more than all the rest of a plan.
+        if let Some(entry) = self.entries.last_mut()
+            && (entry.profile_seq != self.account.profile.seq || !pending.is_empty())
+        {
             entry.profile_seq = self.account.profile.seq;
             entry.pending = pending.iter().map(LotWrite::lot_after).collect();
             entry.hash = entry.seal(&self.account.lots);

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::account::Balance;
 use super::ids::{Reason, Reference, Seq};
-use super::lot::{Lot, Slice, SliceView, views};
+use super::lot::{Lot, PACKED, Slice, SliceView, views};
 use super::time::{self, Time};
 use super::units::Connects;
 
@@ -112,7 +112,8 @@ pub struct Entry {
 impl Entry {
     /// The seal that this entry must carry if `lots` are the live lots after it, oldest first.
     pub fn seal(&self, lots: &[Lot]) -> Seal {
-        let mut text = String::with_capacity(256 + 64 * (lots.len() + self.slices.len()));
+        let packed = lots.len() + self.slices.len() + self.pending.len();
+        let mut text = String::with_capacity(256 + PACKED * packed);
         // Writing to a `String` can't fail.
         let _ = write!(
             text,
@@ -131,13 +132,16 @@ impl Entry {
             self.profile_seq,
         );
         for slice in &self.slices {
-            let _ = write!(text, "\ns{slice}");
+            text.push_str("\ns");
+            slice.pack(&mut text);
         }
         for lot in &self.pending {
-            let _ = write!(text, "\np{lot}");
+            text.push_str("\np");
+            lot.pack(&mut text);
         }
         for lot in lots {
-            let _ = write!(text, "\nl{lot}");
+            text.push_str("\nl");
+            lot.pack(&mut text);
         }
         let digest = Sha256::new()
             .chain_update(self.prev_hash.0)

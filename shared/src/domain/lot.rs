@@ -257,19 +257,36 @@ pub fn last_of(slices: &[Slice], skip: Connects, amount: Connects) -> Vec<Slice>
         .collect()
 }
 
-/// The packed text of a lot's birth and a number of its Connects:
+/// What a packed text takes, give or take.
+pub(super) const PACKED: usize = 80;
+
+/// Adds the packed text of a lot's birth and a number of its Connects:
 /// `12-0/purchase/2025-01-10T00:00:00.000Z/2026-01-10/100/5`.
-fn pack(birth: &Birth, amount: Connects, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(
-        f,
-        "{}/{}/{}/{}/{}/{}",
-        birth.id,
-        birth.source.as_str(),
-        time::text(birth.issued_at),
-        birth.expires_on,
-        birth.quantity,
-        amount,
-    )
+fn pack(birth: &Birth, amount: Connects, text: &mut String) {
+    push_number(text, birth.id.seq.get());
+    text.push('-');
+    push_number(text, birth.id.index.into());
+    text.push('/');
+    text.push_str(birth.source.as_str());
+    text.push('/');
+    time::push(text, birth.issued_at);
+    text.push('/');
+    time::push_day(text, birth.expires_on);
+    text.push('/');
+    push_number(text, birth.quantity.get());
+    text.push('/');
+    push_number(text, amount.get());
+}
+
+fn push_number(text: &mut String, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    while first == digits.len() || number > 0 {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    text.push_str(std::str::from_utf8(&digits[first..]).unwrap_or_default());
 }
 
 fn unpack(text: &str) -> Option<(Birth, Connects)> {
@@ -290,9 +307,25 @@ fn unpack(text: &str) -> Option<(Birth, Connects)> {
 #[error("not a packed lot: {0}")]
 pub struct NotPacked(String);
 
+impl Slice {
+    /// Adds its packed text.
+    pub(super) fn pack(&self, text: &mut String) {
+        pack(&self.birth, self.amount, text);
+    }
+}
+
+impl Lot {
+    /// Adds its packed text.
+    pub(super) fn pack(&self, text: &mut String) {
+        pack(&self.birth, self.remaining, text);
+    }
+}
+
 impl fmt::Display for Slice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        pack(&self.birth, self.amount, f)
+        let mut text = String::with_capacity(PACKED);
+        self.pack(&mut text);
+        f.write_str(&text)
     }
 }
 
@@ -308,7 +341,9 @@ impl FromStr for Slice {
 
 impl fmt::Display for Lot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        pack(&self.birth, self.remaining, f)
+        let mut text = String::with_capacity(PACKED);
+        self.pack(&mut text);
+        f.write_str(&text)
     }
 }
 
@@ -389,6 +424,15 @@ mod tests {
         }
         let too_full = "12-0/purchase/2025-03-15T09:30:00.000Z/2026-03-15/10/11";
         assert!(too_full.parse::<Lot>().is_err());
+    }
+
+    #[test]
+    fn numbers_are_written_whole() {
+        for number in [0, 7, 10, 1_000_000, u64::MAX] {
+            let mut text = String::new();
+            push_number(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
     }
 
     #[test]
