@@ -10,15 +10,10 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 
-/// Adds up calls. Calls that are under way together count as one round trip.
+/// Adds up calls. A call that begins after another has ended is a round trip after it; calls under
+/// way together are the same one.
 #[derive(Debug, Default)]
-pub struct Meter(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    under_way: u32,
-    cost: Cost,
-}
+pub struct Meter(Mutex<Cost>);
 
 /// What some calls cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,30 +59,30 @@ consumed!(BatchGetItemOutput, TransactWriteItemsOutput);
 impl Meter {
     /// Everything since the last call of this.
     pub fn take(&self) -> Cost {
-        std::mem::take(&mut self.state().cost)
+        std::mem::take(&mut self.cost())
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn cost(&self) -> std::sync::MutexGuard<'_, Cost> {
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    pub(super) fn begin(&self) {
-        let mut state = self.state();
-        state.cost.round_trips += u32::from(state.under_way == 0);
-        state.under_way += 1;
+    /// A call begins; which round trip it is.
+    pub(super) fn begin(&self) -> u32 {
+        self.cost().round_trips + 1
     }
 
-    pub(super) fn end(&self, access: Access, consumed: &[ConsumedCapacity]) {
-        let mut state = self.state();
-        state.under_way -= 1;
+    /// The call of that round trip has ended.
+    pub(super) fn end(&self, round_trip: u32, access: Access, consumed: &[ConsumedCapacity]) {
+        let mut cost = self.cost();
+        cost.round_trips = cost.round_trips.max(round_trip);
         let tenths: u64 = consumed.iter().filter_map(tenths).sum();
         match access {
-            Access::Read => state.cost.read_tenths += tenths,
+            Access::Read => cost.read_tenths += tenths,
             Access::Write(items) => {
-                state.cost.write_units += tenths / 10;
-                state.cost.items_written += items as u64;
+                cost.write_units += tenths / 10;
+                cost.items_written += items as u64;
             }
         }
     }

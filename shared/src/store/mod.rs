@@ -1,6 +1,7 @@
 //! The table. Nothing else names an attribute, a key or an expression.
 //!
-//! An account's whole state is one strongly consistent reverse query; a change is one
+//! An account's whole state is one strongly consistent reverse query, or three in two round trips
+//! where it has more than a dozen lots; a change is one
 //! `TransactWriteItems` that takes the journal's next number as its lock and conditions every lot
 //! it touches on what was read. A query is not a snapshot: the newest entry's seal tells whether
 //! what came back fits together, and if not it is read again.
@@ -21,6 +22,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
 
 pub use client::{connect, retries, timeouts};
@@ -46,11 +48,14 @@ use meter::{Access, Consumed};
 /// profile and 230 for a lot, 16 items are 4 to 8 KB, so one or two read units whatever their mix.
 const FIRST_QUERY: i32 = 16;
 
-/// Each further query for the same state asks for so many times more.
+/// After a torn read the next asks for so many times more.
 const QUERY_GROWTH: i32 = 4;
 
-/// The most that a query asks for.
+/// The most that it asks for.
 const MAX_QUERY: i32 = 2_048;
+
+/// A number that no entry reaches.
+const AFTER_ALL: Seq = Seq::new(1_000_000_000_000);
 
 /// How often a state may fail to fit the same newest entry before it is called broken.
 const MAX_TORN_READS: u32 = 3;
@@ -140,17 +145,15 @@ impl Store {
         T: Consumed,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        if let Some(meter) = &self.meter {
-            meter.begin();
-        }
+        let round_trip = self.meter.as_ref().map(|meter| meter.begin());
         let answer = request.await;
-        if let Some(meter) = &self.meter {
+        if let Some((meter, round_trip)) = self.meter.as_ref().zip(round_trip) {
             let consumed = answer.as_ref().map(Consumed::consumed).unwrap_or_default();
             let written = match (&answer, access) {
                 (Err(_), Access::Write(_)) => Access::Write(0),
                 _ => access,
             };
-            meter.end(written, &consumed);
+            meter.end(round_trip, written, &consumed);
         }
         answer.map_err(|error| sort(&error))
     }
@@ -186,58 +189,84 @@ impl Store {
         Err(StoreError::Lost)
     }
 
+    /// One query where the lots fit it. Else two more, sent together: the lots that it left, and the
+    /// newest entry; so a state is two round trips at most, and no older entry is read in vain.
     async fn read_state(
         &self,
         id: &AccountId,
-        mut limit: i32,
+        limit: i32,
     ) -> Result<Option<(Profile, Vec<Lot>, Entry)>, StoreError> {
+        let (items, next) = self.state_page(id, limit).await?;
         let mut profile: Option<Profile> = None;
         let mut lots = vec![];
-        let mut start = None;
-        loop {
-            let (items, next) = self.state_page(id, limit, start).await?;
-            for item in items {
-                match text_of(&item, "sk").unwrap_or_default() {
-                    keys::PROFILE => {
-                        profile = Some(from_item::<ProfileItem>(item)?.into());
-                    }
-                    sk if sk.starts_with(keys::LOT_PREFIX) => {
-                        lots.push(from_item::<LotItem>(item)?.try_into()?);
-                    }
-                    _ => {
-                        let head = from_item::<EntryItem>(item)?.try_into()?;
-                        return Ok(profile.map(|profile| (profile, lots, head)));
-                    }
+        for item in items {
+            match text_of(&item, "sk").unwrap_or_default() {
+                keys::PROFILE => {
+                    profile = Some(from_item::<ProfileItem>(item)?.into());
+                }
+                sk if sk.starts_with(keys::LOT_PREFIX) => {
+                    lots.push(from_item::<LotItem>(item)?.try_into()?);
+                }
+                _ => {
+                    let head = from_item::<EntryItem>(item)?.try_into()?;
+                    return Ok(profile.map(|profile| (profile, lots, head)));
                 }
             }
-            if next.is_none() {
-                return Ok(None);
-            }
-            start = next;
-            limit = (limit * QUERY_GROWTH).min(MAX_QUERY);
         }
+        let (Some(profile), Some(next)) = (profile, next) else {
+            return Ok(None);
+        };
+        let (rest, newest) = futures::try_join!(
+            self.lots_from(id, next),
+            self.entries_before(id, AFTER_ALL, 1)
+        )?;
+        lots.extend(rest);
+        Ok(newest.into_iter().next().map(|head| (profile, lots, head)))
     }
 
     async fn state_page(
         &self,
         id: &AccountId,
         limit: i32,
-        start: Option<Item>,
     ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
         let request = self
-            .client
+            .from_profile(id, "pk = :pk AND sk <= :profile")
+            .limit(limit)
+            .set_return_consumed_capacity(self.capacity());
+        let page = self.call(Access::Read, request.send()).await?;
+        Ok((page.items.unwrap_or_default(), page.last_evaluated_key))
+    }
+
+    /// The lots after that key, newest first. A megabyte is some 4,000 of them, so this is one call
+    /// in all but name.
+    async fn lots_from(&self, id: &AccountId, start: Item) -> Result<Vec<Lot>, StoreError> {
+        let mut lots = vec![];
+        let mut start = Some(start);
+        while start.is_some() {
+            let request = self
+                .from_profile(id, "pk = :pk AND sk BETWEEN :lots AND :profile")
+                .expression_attribute_values(":lots", text(keys::LOT_PREFIX))
+                .set_exclusive_start_key(start)
+                .set_return_consumed_capacity(self.capacity());
+            let page = self.call(Access::Read, request.send()).await?;
+            for item in page.items.unwrap_or_default() {
+                lots.push(from_item::<LotItem>(item)?.try_into()?);
+            }
+            start = page.last_evaluated_key;
+        }
+        Ok(lots)
+    }
+
+    /// A query from the profile downwards.
+    fn from_profile(&self, id: &AccountId, range: &str) -> QueryFluentBuilder {
+        self.client
             .query()
             .table_name(&self.table)
-            .key_condition_expression("pk = :pk AND sk <= :profile")
+            .key_condition_expression(range)
             .expression_attribute_values(":pk", text(keys::account(id)))
             .expression_attribute_values(":profile", text(keys::PROFILE))
             .scan_index_forward(false)
             .consistent_read(true)
-            .limit(limit)
-            .set_exclusive_start_key(start)
-            .set_return_consumed_capacity(self.capacity());
-        let page = self.call(Access::Read, request.send()).await?;
-        Ok((page.items.unwrap_or_default(), page.last_evaluated_key))
     }
 
     /// Whether the account was ever opened.
