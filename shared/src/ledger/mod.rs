@@ -31,11 +31,16 @@ use crate::domain::settle::{self, Settled};
 use crate::domain::time::Time;
 use crate::store::{Store, StoreError};
 
-/// The pause before the second attempt is anywhere up to this; it doubles with each further one.
+/// The pause before the second attempt is anywhere up to this, or up to the time that the first one
+/// took if that is longer; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// No pause is longer.
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+
+/// Nor is one longer than the time that is left divided by this: who has waited long tries more
+/// often than who has just come, so that nobody loses until the end.
+const LEAST_ATTEMPTS_LEFT: u32 = 10;
 
 /// How far another writer's clock may be ahead of ours before something must be wrong.
 const MAX_CLOCK_AHEAD: TimeDelta = TimeDelta::seconds(60);
@@ -178,14 +183,17 @@ impl Ledger {
     ) -> Result<T, Error> {
         let mut lost = 0;
         loop {
+            let begun = Instant::now();
             match attempt(lost).await {
                 Ok(Attempt::Done(answer)) => return Ok(answer),
                 Ok(Attempt::Again) => {}
                 Err(Error::Fault(fault)) if fault.is_busy() => {
-                    let pause = full_jitter(lost);
+                    let now = Instant::now();
+                    let left = context.deadline.saturating_duration_since(now);
+                    let pause = full_jitter(lost, now - begun, left);
                     lost += 1;
                     tracing::debug!(lost, %fault, "again");
-                    if Instant::now() + pause >= context.deadline {
+                    if pause >= left {
                         return Err(fault.into());
                     }
                     tokio::time::sleep(pause).await;
@@ -343,8 +351,13 @@ fn flush(policy: &Policy, context: &Context, state: Account) -> Option<Plan> {
 }
 
 /// A pause of any length up to a bound that doubles each time: writers that collided once should
-/// not collide again.
-fn full_jitter(lost: u32) -> Duration {
-    let bound = (FIRST_PAUSE * 2_u32.pow(lost.min(10))).min(LONGEST_PAUSE);
+/// not collide again. What an attempt took is the measure: where the table is slow, or busy with
+/// other attempts, more of them would only slow it further.
+fn full_jitter(lost: u32, attempt: Duration, left: Duration) -> Duration {
+    let first = FIRST_PAUSE.max(attempt).min(LONGEST_PAUSE);
+    let bound = (first * 2_u32.pow(lost.min(10)))
+        .min(LONGEST_PAUSE)
+        .min(left / LEAST_ATTEMPTS_LEFT)
+        .max(FIRST_PAUSE);
     Duration::from_micros(fastrand::u64(0..=bound.as_micros() as u64))
 }
