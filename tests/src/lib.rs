@@ -11,6 +11,7 @@
 )]
 
 pub mod client;
+pub mod cost;
 pub mod explorer;
 pub mod faults;
 pub mod fuzzing;

@@ -1,4 +1,4 @@
-//! The local stack: `cargo local up`, `token`, `fire`, `demo`, `test` and `simulate`.
+//! The local stack: `cargo local up`, `token`, `fire`, `demo`, `test`, `simulate`, `explore` and `bench`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use connects_local::project::Project;
 use connects_local::stack::{self, Options, Site, Stack};
 use connects_local::state::{self, Features};
 use connects_local::template::Template;
-use connects_local::{demo, environment, functions, schedule, simulation, testing};
+use connects_local::{demo, environment, functions, proofs, schedule, testing};
 
 /// Connects on one machine: every function, DynamoDB and the API gateway.
 #[derive(Debug, Parser)]
@@ -40,7 +40,14 @@ enum Command {
     /// Set up whatever the tests need and run all of them
     Test(Test),
     /// Run random histories under random faults and check each from end to end
-    Simulate(Simulate),
+    #[command(disable_help_flag = true)]
+    Simulate(Handed),
+    /// Run every order of events of a few operations at once
+    #[command(disable_help_flag = true)]
+    Explore(Handed),
+    /// Measure what the ledger costs; `cargo local bench --help` names the parts
+    #[command(disable_help_flag = true)]
+    Bench(Handed),
 }
 
 #[derive(Debug, Args)]
@@ -92,9 +99,8 @@ struct Test {
 }
 
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
-struct Simulate {
-    /// Arguments for the simulator: `--help` lists them
+struct Handed {
+    /// Arguments for the program: `--help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -162,7 +168,9 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Fire(fire) => fire.run(&project, state).await,
         Command::Demo => show(&project, state).await,
         Command::Test(test) => testing::run(&project, &test.arguments).await,
-        Command::Simulate(simulate) => simulation::run(&project, &simulate.arguments).await,
+        Command::Simulate(handed) => proofs::run(&project, "simulate", &handed.arguments).await,
+        Command::Explore(handed) => proofs::run(&project, "explore", &handed.arguments).await,
+        Command::Bench(handed) => proofs::run(&project, "bench", &handed.arguments).await,
     }
 }
 

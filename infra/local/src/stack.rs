@@ -226,7 +226,8 @@ async fn refuses(http: &reqwest::Client, url: &str, method: &str, path: &str) ->
     )))
 }
 
-fn function_environment(endpoint: &str, keys: &Keys, how: Features) -> Vec<(String, String)> {
+/// What a function's process is told.
+pub fn function_environment(endpoint: &str, keys: &Keys, how: Features) -> Vec<(String, String)> {
     let jwks = keys.jwks.display().to_string();
     let log_filter = environment::log_filter();
     let mut variables = vec![

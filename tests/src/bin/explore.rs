@@ -1,26 +1,33 @@
-//! Explores every pair and the chosen triples: `explore [faults for pairs] [faults for triples]
-//! [words of the cases wanted]`.
+//! Explores every pair and the chosen triples.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
+use clap::Parser;
 use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::{Bounds, Case, Report, explore_all, pairs, total, triples};
 
-/// Without arguments: two faults in each execution of a pair, one in each of a triple.
-const FAULTS: [u32; 2] = [2, 1];
+/// Runs every order of events of a few operations at once, and checks each from end to end.
+#[derive(Debug, Parser)]
+#[command(name = "cargo local explore")]
+struct Arguments {
+    /// Calls that go wrong, at most, in each execution of two operations
+    #[arg(long, default_value_t = 2)]
+    pairs: u32,
+    /// The same, of three
+    #[arg(long, default_value_t = 1)]
+    triples: u32,
+    /// Only cases whose names have all these words
+    words: Vec<String>,
+}
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let faults = |place: usize| {
-        let given = arguments.get(place).and_then(|text| text.parse().ok());
-        given.unwrap_or(FAULTS[place])
-    };
-    let words = arguments.get(2..).unwrap_or_default();
+    let arguments = Arguments::parse();
+    let words = &arguments.words;
     let wanted = |case: &Case| words.iter().all(|word| case.to_string().contains(word));
     let began = Instant::now();
     let mut reports: Vec<Report> = vec![];
-    for (cases, faults) in [(pairs(), faults(0)), (triples(), faults(1))] {
+    for (cases, faults) in [(pairs(), arguments.pairs), (triples(), arguments.triples)] {
         let cases: Vec<Case> = cases.into_iter().filter(wanted).collect();
         println!("\n{} cases, {faults} faults", cases.len());
         let bounds = Bounds {

@@ -1,4 +1,5 @@
-//! `cargo local simulate`: builds the simulator and runs it.
+//! `cargo local simulate`, `explore` and `bench`: programs of the tests' crate, optimised and in a
+//! process of their own.
 
 use std::process::Stdio;
 
@@ -11,12 +12,12 @@ use crate::tools;
 /// Asks for a build that can be broken on purpose.
 const DEFECTS: &str = "--defects";
 
-/// Runs the simulator; `arguments` are handed to it.
-pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
+/// Runs that program; `arguments` are handed to it.
+pub async fn run(project: &Project, program: &str, arguments: &[String]) -> Result<()> {
     let mut cargo = Command::new("cargo");
     cargo
         .args(["run", "--profile", "proof", "--package", "connects-tests"])
-        .args(["--bin", "simulate"])
+        .args(["--bin", program])
         .current_dir(project.root())
         .stdin(Stdio::null())
         .kill_on_drop(true);
@@ -25,9 +26,8 @@ pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
     }
     cargo.arg("--").args(arguments);
     tools::without_cargo_run(&mut cargo);
-    if cargo.status().await.doing("cargo run")?.success() {
-        Ok(())
-    } else {
-        Err(Failure::new("the simulation failed"))
+    match cargo.status().await.doing("cargo run")?.success() {
+        true => Ok(()),
+        false => Err(Failure::new(format!("{program} failed"))),
     }
 }

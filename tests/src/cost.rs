@@ -1,0 +1,327 @@
+//! What each operation costs: a walk through all of them on a metered table. The tests hold each
+//! step to its budget, and `cargo local bench cost` puts prices on it.
+
+use std::sync::Arc;
+
+use connects::domain::account::{Amend, Kind, Open, Status};
+use connects::domain::ids::{AccountId, OperationId, PersonId, PromoCode};
+use connects::domain::key::IdempotencyKey;
+use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::purchase::PurchaseCommand;
+use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
+use connects::domain::units::Connects;
+use connects::ledger::Ledger;
+use connects::payments::{Charge, Payment, Provider};
+use connects::store::{Cost, Meter};
+
+use crate::table::{Table, account_id, at, instant, key, spend, unique};
+
+const NOW: &str = "2026-01-10T12:00:00Z";
+
+/// A provider that costs the table nothing.
+#[derive(Debug)]
+pub struct Approves;
+
+impl Provider for Approves {
+    fn default_method(&self) -> &str {
+        "approves"
+    }
+    async fn charge(&self, _: &Charge<'_>) -> Payment {
+        Payment::Paid
+    }
+    async fn cancel(&self, _: &Charge<'_>) -> Payment {
+        Payment::Paid
+    }
+    fn accepts(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// What a step may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Items put, updated or deleted.
+    pub items_written: u64,
+    /// Write units, index writes included.
+    pub write_units: u64,
+    /// What it reads; none for a step of a schedule, which also looks for what is due.
+    pub reading: Option<Reading>,
+}
+
+/// What a step reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Read units beside the state's. The state's one query is 1 or 2: it asks for 16 items, however
+    /// many of them are older entries.
+    pub beside_state: u64,
+    /// Calls one after another, the writing one included.
+    pub round_trips: u32,
+}
+
+impl Budget {
+    const fn of(items_written: u64, write_units: u64, beside_state: u64, round_trips: u32) -> Self {
+        Self {
+            items_written,
+            write_units,
+            reading: Some(Reading {
+                beside_state,
+                round_trips,
+            }),
+        }
+    }
+
+    const fn written(items_written: u64, write_units: u64) -> Self {
+        Self {
+            items_written,
+            write_units,
+            reading: None,
+        }
+    }
+}
+
+/// A step of the walk.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// What was done.
+    pub operation: &'static str,
+    /// What it may cost.
+    pub budget: Budget,
+    /// What it cost.
+    pub cost: Cost,
+}
+
+/// A table whose calls are counted.
+#[derive(Debug)]
+pub struct Metered {
+    /// The table.
+    pub table: Table,
+    /// The ledger over it.
+    pub ledger: Ledger,
+    /// What counts.
+    pub meter: Arc<Meter>,
+    steps: Vec<Step>,
+}
+
+impl Metered {
+    /// A new one.
+    pub async fn new() -> Self {
+        let table = Table::new().await;
+        let meter = Arc::new(Meter::default());
+        let store = table.ledger.store().clone().metered(meter.clone());
+        let ledger = Ledger::new(store, table.ledger.policy().clone());
+        Self {
+            table,
+            ledger,
+            meter,
+            steps: vec![],
+        }
+    }
+
+    /// Whatever was called since the last step was this.
+    fn was(&mut self, operation: &'static str, budget: Budget) {
+        self.steps.push(Step {
+            operation,
+            budget,
+            cost: self.meter.take(),
+        });
+    }
+
+    /// Spends so many.
+    pub async fn spend(
+        &self,
+        account: &AccountId,
+        key: &IdempotencyKey,
+        amount: u64,
+    ) -> OperationId {
+        let command = spend(amount);
+        let spent = self.ledger.spend(&at(NOW), account, key, &command).await;
+        spent.unwrap().into_inner().spend_id
+    }
+
+    async fn refund(&self, account: &AccountId, spend: OperationId) {
+        let command = RefundCommand {
+            of: RefundOf::SpendId(spend),
+            amount: None,
+            reason: RefundReason::Goodwill,
+        };
+        self.ledger
+            .refund(&at(NOW), account, &key(), &command)
+            .await
+            .unwrap();
+    }
+
+    /// Buys one lot, and gives the purchase.
+    pub async fn buy(&self, account: &AccountId, quantity: i64) -> OperationId {
+        let command = PurchaseCommand {
+            quantity,
+            promo_code: None,
+            payment_method: None,
+        };
+        let bought = self
+            .ledger
+            .purchase(&at(NOW), &Approves, account, &key(), &command)
+            .await
+            .unwrap();
+        bought.into_inner().purchase_id
+    }
+}
+
+/// Every operation once, in each of its forms.
+pub async fn operations() -> Vec<Step> {
+    let mut walk = Metered::new().await;
+    let ledger = walk.ledger.clone();
+    let now = at(NOW);
+
+    // Opening: three entries, two lots, profile, person; three of them are in the index.
+    let account = account_id();
+    let open = Open {
+        kind: Kind::Freelancer,
+        person_id: PersonId::try_new(&unique()).unwrap(),
+        email: None,
+        opened_on: None,
+    };
+    walk.meter.take();
+    ledger.open(&now, &account, open.clone()).await.unwrap();
+    walk.was("open an account", Budget::of(7, 17, 1, 2));
+    ledger.open(&now, &account, open).await.unwrap();
+    walk.was("open it again", Budget::of(0, 0, 1, 1));
+
+    ledger.account(&now, &account).await.unwrap();
+    walk.was("balance", Budget::of(0, 0, 0, 1));
+    ledger.lots(&now, &account).await.unwrap();
+    walk.was("lots", Budget::of(0, 0, 0, 1));
+
+    let one = key();
+    walk.spend(&account, &one, 30).await;
+    walk.was("spend from one lot", Budget::of(3, 6, 1, 2));
+    walk.spend(&account, &one, 30).await;
+    walk.was("replay of a spend", Budget::of(0, 0, 1, 1));
+    let emptying = walk.spend(&account, &key(), 10).await;
+    walk.was("spend that empties its lot", Budget::of(3, 7, 1, 2));
+    walk.refund(&account, emptying).await;
+    walk.was("refund that makes the lot again", Budget::of(4, 9, 2, 2));
+    let across = walk.spend(&account, &key(), 12).await;
+    walk.was("spend from two lots, emptying one", Budget::of(4, 9, 1, 2));
+    walk.refund(&account, across).await;
+    walk.was(
+        "refund to two lots, making one again",
+        Budget::of(5, 11, 2, 2),
+    );
+    let partly = walk.spend(&account, &key(), 5).await;
+    walk.meter.take();
+    walk.refund(&account, partly).await;
+    walk.was("refund of a spend", Budget::of(4, 8, 2, 2));
+
+    let refused = spend(1_000);
+    ledger
+        .spend(&now, &account, &key(), &refused)
+        .await
+        .unwrap_err();
+    walk.was("refused spend", Budget::of(0, 0, 2, 2));
+
+    let code = PromoCode::try_new(&unique()[..30]).unwrap();
+    let terms = Terms {
+        kind: PromoKind::Grant,
+        quantity: Connects::new(5),
+        valid_from: instant(NOW),
+        valid_until: instant("2027-01-01T00:00:00Z"),
+        max_redemptions: Some(10),
+        kinds: None,
+        plans: None,
+        lot_valid_days: None,
+    };
+    ledger.put_promo(&now, &code, &terms).await.unwrap();
+    walk.was("new promo code, one slot", Budget::of(2, 4, 1, 2));
+    ledger.redeem(&now, &account, None, &code).await.unwrap();
+    walk.was("redemption", Budget::of(4, 9, 2, 2));
+    ledger.promo(&now, &code).await.unwrap();
+    walk.was("promo code, one slot", Budget::of(0, 0, 2, 2));
+
+    let bought = walk.buy(&account, 20).await;
+    walk.was("purchase", Budget::of(4, 10, 1, 3));
+    ledger
+        .chargeback(&now, &account, &bought, None)
+        .await
+        .unwrap();
+    walk.was("chargeback of an unspent purchase", Budget::of(3, 7, 1, 2));
+
+    for (operation, status) in [
+        ("suspension", Status::Suspended),
+        ("reactivation", Status::Active),
+    ] {
+        let amend = Amend {
+            status: Some(status),
+            email: None,
+        };
+        ledger.amend(&now, &account, amend).await.unwrap();
+        walk.was(operation, Budget::of(2, 4, 0, 2));
+    }
+
+    let one_cycle_on = at("2026-02-10T00:00:00Z");
+    ledger.account(&one_cycle_on, &account).await.unwrap();
+    walk.was("balance with a grant due", Budget::of(0, 0, 0, 1));
+    walk.steps
+}
+
+/// Scheduled runs: what each account costs to write.
+pub async fn scheduled_steps() -> Vec<Step> {
+    let mut walk = Metered::new().await;
+    let ledger = walk.ledger.clone();
+    // Of 50 Connects the 40 of the signup are spent: one lot that ends on 2027-01-10, and more
+    // from each cycle on.
+    let account = walk.table.open(NOW).await;
+    walk.spend(&account, &key(), 40).await;
+    walk.meter.take();
+    for (step, now, budget) in [
+        (
+            "a basic cycle: entry, lot, profile",
+            "2026-02-10T00:00:00Z",
+            Budget::written(3, 9),
+        ),
+        (
+            "the same run again",
+            "2026-02-10T00:15:00Z",
+            Budget::written(0, 0),
+        ),
+    ] {
+        let now = at(now);
+        ledger.sweep_grants(&now, now.now).await.unwrap();
+        walk.was(step, budget);
+    }
+    let spent = at("2026-02-11T00:00:00Z");
+    let fifteen = spend(15);
+    ledger
+        .spend(&spent, &account, &key(), &fifteen)
+        .await
+        .unwrap();
+    // What is left of the second cycle's lot ends on 2027-02-10; the cycles between are booked
+    // with the first of its notices.
+    let booked = at("2027-01-10T00:00:00Z");
+    ledger.sweep_grants(&booked, booked.now).await.unwrap();
+    walk.meter.take();
+    for (step, now, budget) in [
+        (
+            "a notice: itself, and the lot's next",
+            "2027-01-12T00:00:00Z",
+            Budget::written(2, 4),
+        ),
+        (
+            "the same run again",
+            "2027-01-12T00:15:00Z",
+            Budget::written(0, 0),
+        ),
+    ] {
+        let now = at(now);
+        ledger.sweep_expiry(&now, now.now).await.unwrap();
+        walk.was(step, budget);
+    }
+    let granted = at("2027-02-10T00:00:00Z");
+    ledger.sweep_grants(&granted, granted.now).await.unwrap();
+    walk.meter.take();
+    // That of the third cycle has its first notice on the same day; told before, it is only moved.
+    let ended = at("2027-02-11T00:00:00Z");
+    ledger.sweep_expiry(&ended, ended.now).await.unwrap();
+    walk.was("an expiry: entry, lot; a notice", Budget::written(4, 9));
+    walk.table.audit(&account).await;
+    walk.steps
+}
