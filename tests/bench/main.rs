@@ -108,14 +108,14 @@ fn main() -> ExitCode {
         &cli.parts
     };
     let functions = function::Binaries::new(cli.functions.clone());
-    let good = parts
+    // Every part runs, whatever one before it came to.
+    let failed = parts
         .iter()
-        .map(|part| cli.run(*part, &functions))
-        .fold(true, |good, next| good && next);
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+        .filter(|part| !cli.run(**part, &functions))
+        .count();
+    match failed {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     }
 }
 

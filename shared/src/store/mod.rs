@@ -230,7 +230,7 @@ impl Store {
         limit: i32,
     ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
         let request = self
-            .from_profile(id, "pk = :pk AND sk <= :profile")
+            .back_from_profile(id, "pk = :pk AND sk <= :profile")
             .limit(limit)
             .set_return_consumed_capacity(self.capacity());
         let page = self.call(Access::Read, request.send()).await?;
@@ -244,7 +244,7 @@ impl Store {
         let mut start = Some(start);
         while start.is_some() {
             let request = self
-                .from_profile(id, "pk = :pk AND sk BETWEEN :lots AND :profile")
+                .back_from_profile(id, "pk = :pk AND sk BETWEEN :lots AND :profile")
                 .expression_attribute_values(":lots", text(keys::LOT_PREFIX))
                 .set_exclusive_start_key(start)
                 .set_return_consumed_capacity(self.capacity());
@@ -258,7 +258,7 @@ impl Store {
     }
 
     /// A query from the profile downwards.
-    fn from_profile(&self, id: &AccountId, range: &str) -> QueryFluentBuilder {
+    fn back_from_profile(&self, id: &AccountId, range: &str) -> QueryFluentBuilder {
         self.client
             .query()
             .table_name(&self.table)
