@@ -8,9 +8,10 @@ use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use chrono::TimeDelta;
 use connects::domain::account::{Kind, Open};
 use connects::domain::ids::PersonId;
+use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::time;
-use connects::ledger::Context;
-use connects::store::DUE_SHARDS;
+use connects::ledger::{Context, Ledger};
+use connects::store::{DUE_SHARDS, Store};
 use connects_local::environment;
 use connects_local::keys::Keys;
 use connects_local::project::Project;
@@ -27,68 +28,117 @@ use crate::start::environment_of;
 /// Items that one BatchWriteItem carries.
 const BATCH: usize = 25;
 
-/// Days ago that the accounts were opened: one cycle has begun since.
+/// Days ago that the accounts were opened: one cycle has begun since, and lots that live a month
+/// have ended.
 const OPENED: TimeDelta = TimeDelta::days(40);
+
+/// A schedule under its policy, and the entries that each account gets of it.
+struct Due {
+    function: &'static str,
+    valid_months: u32,
+    entries: u64,
+    what: &'static str,
+}
+
+const DUE: [Due; 2] = [
+    Due {
+        function: "monthly-grant",
+        valid_months: 12,
+        entries: 1,
+        what: "one grant: entry, lot, profile",
+    },
+    Due {
+        function: "nightly-expiry",
+        valid_months: 1,
+        entries: 3,
+        what: "two lots' expiry and the grant that is due too: three entries, three lots, profile",
+    },
+];
 
 type Item = HashMap<String, AttributeValue>;
 
 pub async fn run(functions: &Binaries, sizes: &[u64]) {
     println!(
-        "One invocation of `monthly-grant`, release binary, over HTTP to the embedded emulator in a \
-         process of its own, with so many accounts due, each of which gets one grant: entry, lot, \
-         profile. `again`: the run after it, which finds nothing.\n"
+        "One invocation of a schedule's function, release binary, over HTTP to the embedded emulator \
+         in a process of its own. `again`: the run after it, which finds nothing."
     );
-    let keys = Keys::ensure(&Project::find().unwrap().keys()).unwrap();
-    let binary = &functions.get().await["monthly-grant"];
-    let mut rows = vec![];
-    for &accounts in sizes {
-        let bed = Bed::start().await;
-        seed(&bed, accounts).await;
-        let mut function = Function::start(binary, &environment_of(&bed.endpoint, &keys)).await;
-        let event = scheduled(&time::text(environment::now()));
-        let (used, used_there) = (cpu(function.id()), bed.cpu());
-        let (took, report) = function.invoke(&event).await;
-        let used = cpu(function.id()) - used;
-        let used_there = bed.cpu() - used_there;
-        let memory = peak_memory(function.id());
-        let whole = report["unfinished"] == false;
-        assert_eq!(report["failed"], 0, "{report}");
-        assert!(!whole || report["entries"] == accounts, "{report}");
-        let (again, nothing) = function.invoke(&event).await;
-        assert!(!whole || nothing["entries"] == 0, "{nothing}");
-        let booked = report["entries"].as_u64().unwrap();
-        let each = |total: u64| thousandths(total / booked.max(1));
-        rows.push([
-            thousands(accounts),
-            thousands(booked),
-            thousandths(u64::try_from(took.as_millis()).unwrap()),
-            each(u64::try_from(took.as_micros()).unwrap()),
-            each(used * 1_000),
-            each(used_there * 1_000),
-            thousandths(memory),
-            thousandths(u64::try_from(again.as_micros()).unwrap()),
-        ]);
-        function.stop().await;
+    for due in &DUE {
+        println!("\n`{}`; each account gets {}.\n", due.function, due.what);
+        let mut rows = vec![];
+        for &accounts in sizes {
+            rows.push(invoke(functions, due, accounts).await);
+        }
+        table(
+            [
+                "accounts due",
+                "booked",
+                "took, s",
+                "an account, ms",
+                "the function's CPU time for one, ms",
+                "the emulator's, ms",
+                "the function's peak memory, MB",
+                "again, ms",
+            ],
+            rows,
+        );
     }
-    table(
-        [
-            "accounts due",
-            "booked",
-            "took, s",
-            "an account, ms",
-            "the function's CPU time for one, ms",
-            "the emulator's, ms",
-            "the function's peak memory, MB",
-            "again, ms",
-        ],
-        rows,
+}
+
+async fn invoke(functions: &Binaries, due: &Due, accounts: u64) -> [String; 8] {
+    let project = Project::find().unwrap();
+    let keys = Keys::ensure(&project.keys()).unwrap();
+    let policy = project.home().join(format!("bench/{}.toml", due.function));
+    std::fs::create_dir_all(policy.parent().unwrap()).unwrap();
+    std::fs::write(&policy, with_lots_of(due.valid_months)).unwrap();
+    let binary = &functions.get().await[due.function];
+    let bed = Bed::start().await;
+    seed(&bed, due, accounts).await;
+    let mut environment = environment_of(&bed.endpoint, &keys);
+    environment.push(("CONNECTS_POLICY".to_owned(), policy.display().to_string()));
+    let mut function = Function::start(binary, &environment).await;
+    let event = scheduled(&time::text(environment::now()));
+    let (used, used_there) = (cpu(function.id()), bed.cpu());
+    let (took, report) = function.invoke(&event).await;
+    let used = cpu(function.id()) - used;
+    let used_there = bed.cpu() - used_there;
+    let memory = peak_memory(function.id());
+    let whole = report["unfinished"] == false;
+    assert_eq!(report["failed"], 0, "{report}");
+    assert!(
+        !whole || report["entries"] == accounts * due.entries,
+        "{report}"
     );
+    let (again, nothing) = function.invoke(&event).await;
+    assert!(!whole || nothing["entries"] == 0, "{nothing}");
+    function.stop().await;
+    let done = report["accounts"].as_u64().unwrap();
+    let each = |total: u64| thousandths(total / done.max(1));
+    [
+        thousands(accounts),
+        thousands(report["entries"].as_u64().unwrap()),
+        thousandths(u64::try_from(took.as_millis()).unwrap()),
+        each(u64::try_from(took.as_micros()).unwrap()),
+        each(used * 1_000),
+        each(used_there * 1_000),
+        thousandths(memory),
+        thousandths(u64::try_from(again.as_micros()).unwrap()),
+    ]
+}
+
+/// The built-in policy with lots that live so long.
+fn with_lots_of(months: u32) -> String {
+    let line = |line: &str| match line.starts_with("valid_months") {
+        true => format!("valid_months = {months}\n"),
+        false => format!("{line}\n"),
+    };
+    BUILT_IN.lines().map(line).collect()
 }
 
 /// Accounts that are due: copies of one that was opened through the ledger.
-async fn seed(bed: &Bed, accounts: u64) {
-    let ledger = bed.ledger(&Arc::new(Sent::default()));
+async fn seed(bed: &Bed, due: &Due, accounts: u64) {
     let client = bed::client(&bed.endpoint, &Arc::new(Sent::default()));
+    let policy = Policy::parse(&with_lots_of(due.valid_months)).unwrap();
+    let ledger = Ledger::new(Store::new(client.clone(), TABLE), policy);
     let id = account_id();
     let open = Open {
         kind: Kind::Freelancer,
