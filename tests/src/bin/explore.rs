@@ -12,10 +12,10 @@ use connects_tests::explorer::{Bounds, Case, Report, explore_all, pairs, total, 
 #[command(name = "cargo local explore")]
 struct Arguments {
     /// Calls that go wrong, at most, in each execution of two operations
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 1)]
     pairs: u32,
     /// The same, of three
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 0)]
     triples: u32,
     /// Only cases whose names have all these words
     words: Vec<String>,

@@ -1,16 +1,20 @@
 //! What must hold at every end: what is there is what one of the orders without concurrency leaves,
-//! byte for byte, and each operation was told what it is told there.
+//! byte for byte but for hints, and each operation was told what it is told there.
 
 use std::collections::{BTreeSet, HashMap};
 
 use connects::domain::ids::AccountId;
 use connects::ledger::Ledger;
+use serde_json::Value;
 
 use super::acts::{Act, Scene, Told, account, finish, other};
 use super::desk::{SharedDesk, at};
 use super::search::End;
-use super::world::{Items, StateId};
+use super::world::{Items, Key, StateId};
 use crate::table::inspect;
+
+/// Recovery runs so often until nothing is open: a first request may have been lost.
+const MOST_RECOVERIES: usize = 2;
 
 /// What one order of operations without concurrency comes to.
 #[derive(Debug)]
@@ -118,7 +122,7 @@ impl<'j> Judge<'j> {
             .collect();
         if possible.is_empty() {
             wrong.push(format!("told what no order tells: {:?}", end.told));
-        } else if !possible.iter().any(|sequence| sequence.left == left) {
+        } else if !possible.iter().any(|sequence| same(&sequence.left, &left)) {
             let differs = difference(&possible[0].left, &left);
             wrong.push(format!("left what no such order leaves: {differs}"));
         }
@@ -134,8 +138,11 @@ impl<'j> Judge<'j> {
         let mut wrong = vec![];
         self.from(state);
         wrong.extend(self.audit().await);
-        if self.recover().await {
-            wrong.extend(self.audit().await);
+        // What the provider was slow to say at first it says when it is asked again.
+        for _ in 0..MOST_RECOVERIES {
+            if self.recover().await {
+                wrong.extend(self.audit().await);
+            }
         }
         let finished = at(self.desk).state;
         let items: Items = at(self.desk)
@@ -228,6 +235,38 @@ fn orders(of: usize) -> Vec<Vec<usize>> {
             })
             .collect(),
     }
+}
+
+/// Byte for byte, but for two things that are no more than hints: how much there was when a holder
+/// was told of an expiry, since a run tells of lot after lot; and when a lot is to be looked at
+/// next, which may be too early, never too late.
+fn same(wanted: &Items, found: &Items) -> bool {
+    wanted.len() == found.len()
+        && wanted.iter().all(|(key, wanted)| {
+            let Some(found) = found.get(key) else {
+                return false;
+            };
+            let early = match (
+                wanted["due_at"]["S"].as_str(),
+                found["due_at"]["S"].as_str(),
+            ) {
+                (Some(wanted), Some(found)) => found <= wanted,
+                (wanted, found) => wanted == found,
+            };
+            early && without_hints(key, wanted) == without_hints(key, found)
+        })
+}
+
+fn without_hints((_, sk): &Key, item: &Value) -> Value {
+    let mut item = item.clone();
+    if let Some(attributes) = item.as_object_mut() {
+        if sk.starts_with("LOT#") {
+            attributes.remove("due_at");
+        } else if sk.starts_with("SEEN#") {
+            attributes.remove("amount");
+        }
+    }
+    item
 }
 
 fn difference(wanted: &Items, found: &Items) -> String {

@@ -4,9 +4,11 @@
 //!
 //! **Points** of an operation are the same when it was told the same. What it was told while all
 //! its other calls were still held counts in any order, because it asks for things together only
-//! to wait for all of them. `Grain::Fine` counts the order too, for a comparison. That nothing else
-//! matters is the ledger's own way of being deterministic: it has no memory beside the table, its
-//! clock is given, and its pauses decide nothing.
+//! to wait for all of them. And once it reads the account anew after a write that failed, it does
+//! not matter what it read before, only how often that happened, which writes succeeded and what
+//! was due: what one attempt read is never used by the next. `Grain::Fine` forgets nothing, for a
+//! comparison. That nothing else matters is the ledger's own way of being deterministic: it has no
+//! memory beside the table, its clock is given, and its pauses decide nothing.
 //!
 //! A run waits at the point it came to, on a clock of its own, until a step from there is wanted;
 //! a second step from the same point begins again.
@@ -31,7 +33,7 @@ use tokio::time::{Instant, sleep};
 
 use super::acts::{Act, Scene, Told};
 use super::desk::{Held, SharedDesk, at};
-use super::world::{AnswerId, CallId, World};
+use super::world::{AnswerId, CallId, World, writes};
 use crate::wire::{Answer, Broken};
 
 /// Longer than the pause after a torn read.
@@ -49,9 +51,9 @@ const MOST_WAITING: usize = 2_000;
 /// Which points count as the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Grain {
-    /// Answers to calls made together count in any order.
+    /// What it was told and still matters.
     Coarse,
-    /// The order of all answers counts.
+    /// All that it was ever told, in order.
     Fine,
 }
 
@@ -70,8 +72,14 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PointId(usize);
 
-/// What an operation was told of its calls: each group in any order.
-type History = Vec<Vec<(CallId, Outcome)>>;
+/// What an operation was told of its calls.
+type History = Vec<(CallId, Outcome)>;
+
+/// What of it matters: each group in any order.
+type Essence = Vec<Vec<(CallId, Outcome)>>;
+
+/// Stands for a write that failed, and for all that was read before.
+const FAILED: (CallId, Outcome) = (CallId(u32::MAX), Outcome::Conflict);
 
 /// A point of an operation.
 #[derive(Debug)]
@@ -82,7 +90,9 @@ pub struct Point {
     pub held: Vec<CallId>,
     /// What it was told at its end.
     pub told: Option<Told>,
+    /// One way to it.
     history: History,
+    essence: Essence,
 }
 
 /// What is done, and how it is looked at.
@@ -102,7 +112,7 @@ pub struct Operations {
     desk: SharedDesk,
     ledger: Ledger,
     points: Vec<Point>,
-    known: HashMap<(Beginning, History), PointId>,
+    known: HashMap<(Beginning, Essence), PointId>,
     steps: HashMap<(PointId, CallId, Outcome), PointId>,
     waiting: HashMap<PointId, Run>,
     /// How often an operation was run.
@@ -137,7 +147,7 @@ impl Operations {
             Some(known) => *known,
             None => {
                 let run = self.run(beginning);
-                self.met(beginning, vec![], run)
+                self.met(beginning, vec![], vec![], run)
             }
         }
     }
@@ -147,45 +157,61 @@ impl Operations {
         if let Some(known) = self.steps.get(&(from, call, outcome)) {
             return *known;
         }
-        let Point {
-            beginning, history, ..
-        } = self.point(from);
-        let (beginning, mut history) = (*beginning, history.clone());
+        let point = self.point(from);
+        let (beginning, mut history) = (point.beginning, point.history.clone());
+        let mut essence = point.essence.clone();
         let mut run = self.waiting.remove(&from).unwrap_or_else(|| {
             let mut run = self.run(beginning);
-            for (call, outcome) in history.iter().flatten() {
+            for (call, outcome) in &history {
                 run.tell(&self.desk, *call, *outcome);
             }
             run
         });
-        let went_on = run.tell(&self.desk, call, outcome);
-        self.overran |= run.took_too_long();
+        let before = run.held.len() - 1;
+        let failed = run.tell(&self.desk, call, outcome);
+        self.overran |= run.took > MAX_TIME;
 
+        history.push((call, outcome));
         // The last group is open: what it is told next still belongs to it.
-        let mut group = history.pop().unwrap_or_default();
+        let mut group = essence.pop().unwrap_or_default();
         group.push((call, outcome));
         group.sort_unstable();
-        history.push(group);
-        if went_on || beginning.grain == Grain::Fine {
-            history.push(vec![]);
+        essence.push(group);
+        let fine = beginning.grain == Grain::Fine;
+        let came = run.held.get(before..).unwrap_or_default();
+        if failed || fine || !came.is_empty() || run.told.is_some() {
+            essence.push(vec![]);
         }
-        let to = match self.known.get(&(beginning, history.clone())) {
+        if failed && !fine {
+            let world = &at(&self.desk).world;
+            if came.iter().any(|held| reads_the_account(world, held.call)) {
+                essence = after_failure(world, &essence);
+            }
+        }
+        let to = match self.known.get(&(beginning, essence.clone())) {
             Some(known) => *known,
-            None => self.met(beginning, history, run),
+            None => self.met(beginning, history, essence, run),
         };
         self.steps.insert((from, call, outcome), to);
         to
     }
 
-    fn met(&mut self, beginning: Beginning, history: History, run: Run) -> PointId {
+    fn met(
+        &mut self,
+        beginning: Beginning,
+        history: History,
+        essence: Essence,
+        run: Run,
+    ) -> PointId {
         let id = PointId(self.points.len());
         self.points.push(Point {
             beginning,
             held: run.held.iter().map(|held| held.call).collect(),
             told: run.told.clone(),
-            history: history.clone(),
+            history,
+            essence: essence.clone(),
         });
-        self.known.insert((beginning, history), id);
+        self.known.insert((beginning, essence), id);
         if run.told.is_none() {
             if self.waiting.len() == MOST_WAITING {
                 self.waiting.clear();
@@ -248,7 +274,7 @@ impl std::fmt::Debug for Run {
 }
 
 impl Run {
-    /// Tells it what became of a call. Whether it did something about it, or waits for more.
+    /// Tells it what became of a call. Whether that was a failure.
     fn tell(&mut self, desk: &SharedDesk, call: CallId, outcome: Outcome) -> bool {
         let place = self.held.iter().position(|held| held.call == call);
         let held = self.held.remove(place.expect("the same call as before"));
@@ -263,17 +289,15 @@ impl Run {
         };
         let failed = !matches!(&answer, Ok(answer) if answer.status == 200);
         let _ = held.reply.send(answer);
-        let came = self.go_on(desk, torn);
-        failed || self.told.is_some() || came
+        self.go_on(desk, torn);
+        failed
     }
 
-    /// Lets it do what it can, until it is at its end or all it waits for is held. Whether it came
-    /// with another call.
-    fn go_on(&mut self, desk: &SharedDesk, torn: bool) -> bool {
+    /// Lets it do what it can, until it is at its end or all it waits for is held.
+    fn go_on(&mut self, desk: &SharedDesk, torn: bool) {
         at(desk).holding = true;
         let (future, flag) = (&mut self.future, &self.flag);
         let (told, held, took) = (&mut self.told, &mut self.held, &mut self.took);
-        let before = held.len();
         let work = async {
             let began = Instant::now();
             let mut go = || {
@@ -295,11 +319,6 @@ impl Run {
             *took += began.elapsed();
         };
         self.runtime.block_on(tokio::task::unconstrained(work));
-        self.held.len() > before
-    }
-
-    fn took_too_long(&self) -> bool {
-        self.took > MAX_TIME
     }
 }
 
@@ -313,6 +332,29 @@ fn poll(future: &mut Option<LocalBoxFuture<'static, Told>>, flag: &Arc<Flag>) ->
         }
     }
     None
+}
+
+/// Whether a call reads the state of an account.
+fn reads_the_account(world: &World, call: CallId) -> bool {
+    let call = world.call(call);
+    call.operation == "Query" && call.request.get("IndexName").is_none()
+}
+
+/// What still matters when an operation begins to read anew.
+fn after_failure(world: &World, essence: &Essence) -> Essence {
+    let succeeded = |(id, outcome): &(CallId, Outcome)| {
+        let Outcome::Answer(answer) = outcome else {
+            return false;
+        };
+        let call = world.call(*id);
+        let kept = writes(call) || call.request.get("IndexName").is_some();
+        kept && world.answer(*answer).status == 200
+    };
+    let told = || essence.iter().flatten();
+    let failures = told().filter(|told| **told == FAILED).count();
+    let kept = told().filter(|told| **told != FAILED && succeeded(told));
+    let kept = kept.copied().collect();
+    vec![kept, vec![FAILED; failures + 1], vec![]]
 }
 
 /// What DynamoDB says of a write that meets another transaction.
