@@ -3,12 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod busy;
 mod chargebacks;
 mod concurrency;
 mod cost;
 mod many_lots;
 mod payments;
 mod properties;
+mod questions;
 mod receipts;
 mod sweeps;
 mod torn;

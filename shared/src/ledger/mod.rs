@@ -361,3 +361,76 @@ fn full_jitter(lost: u32, attempt: Duration, left: Duration) -> Duration {
         .max(FIRST_PAUSE);
     Duration::from_micros(fastrand::u64(0..=bound.as_micros() as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time;
+
+    #[test]
+    fn only_what_passes_is_busy() {
+        let unreadable = StoreError::Unreadable {
+            what: "lot",
+            why: String::new(),
+        };
+        let ahead = Fault::ClockAhead {
+            account: AccountId::try_new("a1").unwrap(),
+            at: time::parse("2030-01-01T00:00:00Z").unwrap(),
+        };
+        for (fault, is_busy) in [
+            (StoreError::Lost.into(), true),
+            (StoreError::Unanswered(String::new()).into(), true),
+            (StoreError::Rejected(String::new()).into(), false),
+            (unreadable.into(), false),
+            (ahead, false),
+        ] {
+            assert_eq!(fault.is_busy(), is_busy, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_longest_and_to_a_tenth_of_what_is_left() {
+        // Attempts lost before, how long one took, how long is left; the bound: all in milliseconds.
+        for (lost, attempt, left, bound) in [
+            (0, 1, 8_000, 10),
+            (3, 1, 8_000, 80),
+            (0, 50, 8_000, 50),
+            (2, 50, 8_000, 200),
+            (99, 50, 8_000, 800),
+            (0, 5_000, 20_000, 800),
+            (99, 50, 1_000, 100),
+            (99, 50, 0, 10),
+        ] {
+            let [attempt, left, bound] = [attempt, left, bound].map(Duration::from_millis);
+            let pauses = (0..2_000).map(|_| full_jitter(lost, attempt, left));
+            let longest = pauses.max().unwrap();
+            assert!(longest <= bound, "{lost}: {longest:?}");
+            assert!(longest > bound / 2, "{lost}: {longest:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_run_goes_on_at_a_later_time() {
+        let now = time::parse("2026-01-01T00:00:00Z").unwrap();
+        let deadline = Instant::now();
+        let context = Context { now, deadline };
+        let Some(begun) = deadline.checked_sub(Duration::from_secs(90)) else {
+            return;
+        };
+        let later = context.later(begun);
+        let ninety = TimeDelta::seconds(90);
+        assert!(later.now >= now + ninety && later.now < now + ninety * 2);
+        assert_eq!(later.deadline, deadline);
+    }
+
+    #[test]
+    fn an_outcome_keeps_whether_it_is_a_replay() {
+        let applied = Outcome::Applied(1).map(|n| n + 1);
+        let replayed = Outcome::Replayed(1).map(|n| n + 1);
+        assert_eq!(
+            (applied.clone(), replayed.clone()),
+            (Outcome::Applied(2), Outcome::Replayed(2))
+        );
+        assert_eq!((applied.into_inner(), replayed.into_inner()), (2, 2));
+    }
+}

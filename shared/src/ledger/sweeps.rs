@@ -295,3 +295,78 @@ fn by_account(items: Vec<DueItem>) -> BTreeMap<AccountId, Vec<Due>> {
             accounts
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::LotId;
+
+    fn id(name: &str) -> AccountId {
+        AccountId::try_new(name).unwrap()
+    }
+
+    #[test]
+    fn reports_add_up() {
+        let report = |n: u64, unfinished| Report {
+            due_until: None,
+            accounts: n,
+            entries: n + 1,
+            notices: n + 2,
+            purchases: n + 3,
+            failed: n + 4,
+            failures: vec![id(&format!("a{n}"))],
+            unfinished,
+        };
+        let sum = report(10, false).and(report(200, false));
+        let expected = Report {
+            due_until: None,
+            accounts: 210,
+            entries: 212,
+            notices: 214,
+            purchases: 216,
+            failed: 218,
+            failures: vec![id("a10"), id("a200")],
+            unfinished: false,
+        };
+        assert_eq!(sum, expected);
+        for (one, other) in [(true, false), (false, true), (true, true)] {
+            assert!(report(1, one).and(report(2, other)).unfinished);
+        }
+        let many = (0..30).fold(Report::default(), |sum, n| sum.and(report(n, false)));
+        assert_eq!(many.failures.len(), MAX_FAILURES_NAMED);
+    }
+
+    #[test]
+    fn a_report_names_the_instant_it_is_of() {
+        let due_until = time::parse("2026-01-01T00:00:00Z");
+        let report = Report {
+            due_until,
+            ..Report::default()
+        };
+        let told = serde_json::to_value(&report).unwrap();
+        assert_eq!(told["due_until"], "2026-01-01T00:00:00.000Z");
+        let told = serde_json::to_value(Report::default()).unwrap();
+        assert_eq!(told["due_until"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn what_is_due_is_gathered_by_account_each_thing_once() {
+        let lot = |text: &str| Due::Lot(text.parse::<LotId>().unwrap());
+        let item = |account: &str, what: &Due| DueItem {
+            account: id(account),
+            what: what.clone(),
+        };
+        let (first, second) = (lot("2-0"), lot("3-0"));
+        let gathered = by_account(vec![
+            item("a", &first),
+            item("b", &first),
+            item("a", &second),
+            item("a", &first),
+        ]);
+        let expected = BTreeMap::from([
+            (id("a"), vec![first.clone(), second]),
+            (id("b"), vec![first]),
+        ]);
+        assert_eq!(gathered, expected);
+    }
+}
