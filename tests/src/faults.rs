@@ -399,11 +399,14 @@ fn torn_page(request: &Value, before: &Answer, after: &Answer) -> Answer {
     let limit = request["Limit"].as_u64().map_or(usize::MAX, |n| n as usize);
     let cut = items.len() > limit;
     items.truncate(limit);
-    let last = items.last().filter(|_| cut);
-    let next = last.map(|item| json!({"pk": item["pk"], "sk": item["sk"]}));
     let mut answer = listing(&items);
-    if let Some(next) = next.or(end.cloned()) {
-        answer.body["LastEvaluatedKey"] = next;
+    // The next page goes on from an item of this one, as DynamoDB's does.
+    match items.last() {
+        Some(last) if cut || end.is_some() => {
+            answer.body["LastEvaluatedKey"] = json!({"pk": last["pk"], "sk": last["sk"]});
+        }
+        None if end.is_some() => return after.clone(),
+        _ => {}
     }
     answer
 }

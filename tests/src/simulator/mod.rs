@@ -208,11 +208,12 @@ impl Default for Simulator {
     }
 }
 
-/// Clients and schedulers at the same time.
+/// Clients, schedulers and readers at the same time.
 async fn burst(world: &World) {
     let clients = (0..fastrand::u32(1..=4)).map(|_| world.client(fastrand::usize(1..=5)));
     let schedulers = (0..fastrand::usize(0..=1)).map(|_| world.scheduler());
-    futures::join!(join_all(clients), join_all(schedulers));
+    let readers = (0..fastrand::u32(0..=1)).map(|_| world.reader());
+    futures::join!(join_all(clients), join_all(schedulers), join_all(readers));
 }
 
 /// The schedules run until nothing is due; unless `all` do, only the one of payments.

@@ -171,6 +171,15 @@ impl World {
         }
     }
 
+    /// Looks at an account while others are at work on it.
+    pub async fn reader(&self) {
+        let (account, _) = pick(&self.accounts).cloned().unwrap();
+        for _ in 0..3 {
+            sleep(Duration::from_millis(fastrand::u64(0..25))).await;
+            self.attempt(0, &account, &Asked::Look).await;
+        }
+    }
+
     /// Asks, and mostly asks again where nothing was heard.
     async fn insist(&self, ahead: i64, account: AccountId, asked: Asked) {
         for _ in 0..=REPEATS {
