@@ -115,7 +115,8 @@ async fn a_lost_race_is_run_again_until_the_deadline_and_no_longer() {
             panic!("{spent:?}");
         };
         assert!(fault.is_busy(), "{fault}");
-        assert!(Instant::now() < context.deadline);
+        // A timer is up to a millisecond late.
+        assert!(Instant::now() <= context.deadline + Duration::from_millis(1));
         assert!(Instant::now() + Duration::from_secs(1) > context.deadline);
         // Attempts take no time here, and pauses are never longer than a tenth of what is left: that
         // makes some hundred.
