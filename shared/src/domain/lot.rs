@@ -10,24 +10,24 @@ use super::ids::LotId;
 use super::time::{self, Time};
 use super::units::Connects;
 
-/// Where a lot's Connects came from.
+/// Where a lot's Connects came from. The numbers stand for them in seals, so they never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// First registration, once per person.
-    Signup,
+    Signup = 1,
     /// The free part of a billing cycle's grant.
-    MonthlyFree,
+    MonthlyFree = 2,
     /// The paid plan's part of a billing cycle's grant.
-    PlanIncluded,
+    PlanIncluded = 3,
     /// Bought.
-    Purchase,
+    Purchase = 4,
     /// A promo code.
-    Promo,
+    Promo = 5,
     /// Earned.
-    Reward,
+    Reward = 6,
     /// Returned after the original lot had expired, or too shortly before.
-    Grace,
+    Grace = 7,
 }
 
 impl Source {
@@ -257,36 +257,21 @@ pub fn last_of(slices: &[Slice], skip: Connects, amount: Connects) -> Vec<Slice>
         .collect()
 }
 
-/// What a packed text takes, give or take.
-pub(super) const PACKED: usize = 80;
-
-/// Adds the packed text of a lot's birth and a number of its Connects:
+/// The packed text of a lot's birth and a number of its Connects:
 /// `12-0/purchase/2025-01-10T00:00:00.000Z/2026-01-10/100/5`.
-fn pack(birth: &Birth, amount: Connects, text: &mut String) {
-    push_number(text, birth.id.seq.get());
-    text.push('-');
-    push_number(text, birth.id.index.into());
-    text.push('/');
-    text.push_str(birth.source.as_str());
-    text.push('/');
-    time::push(text, birth.issued_at);
-    text.push('/');
-    time::push_day(text, birth.expires_on);
-    text.push('/');
-    push_number(text, birth.quantity.get());
-    text.push('/');
-    push_number(text, amount.get());
-}
-
-fn push_number(text: &mut String, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    while first == digits.len() || number > 0 {
-        first -= 1;
-        digits[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
-    text.push_str(std::str::from_utf8(&digits[first..]).unwrap_or_default());
+fn pack(birth: &Birth, amount: Connects, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Birth {
+        id,
+        source,
+        issued_at,
+        expires_on,
+        quantity,
+    } = birth;
+    let (source, issued_at) = (source.as_str(), time::text(*issued_at));
+    write!(
+        f,
+        "{id}/{source}/{issued_at}/{expires_on}/{quantity}/{amount}"
+    )
 }
 
 fn unpack(text: &str) -> Option<(Birth, Connects)> {
@@ -307,25 +292,9 @@ fn unpack(text: &str) -> Option<(Birth, Connects)> {
 #[error("not a packed lot: {0}")]
 pub struct NotPacked(String);
 
-impl Slice {
-    /// Adds its packed text.
-    pub(super) fn pack(&self, text: &mut String) {
-        pack(&self.birth, self.amount, text);
-    }
-}
-
-impl Lot {
-    /// Adds its packed text.
-    pub(super) fn pack(&self, text: &mut String) {
-        pack(&self.birth, self.remaining, text);
-    }
-}
-
 impl fmt::Display for Slice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(PACKED);
-        self.pack(&mut text);
-        f.write_str(&text)
+        pack(&self.birth, self.amount, f)
     }
 }
 
@@ -341,9 +310,7 @@ impl FromStr for Slice {
 
 impl fmt::Display for Lot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(PACKED);
-        self.pack(&mut text);
-        f.write_str(&text)
+        pack(&self.birth, self.remaining, f)
     }
 }
 
@@ -424,15 +391,6 @@ mod tests {
         }
         let too_full = "12-0/purchase/2025-03-15T09:30:00.000Z/2026-03-15/10/11";
         assert!(too_full.parse::<Lot>().is_err());
-    }
-
-    #[test]
-    fn numbers_are_written_whole() {
-        for number in [0, 7, 10, 1_000_000, u64::MAX] {
-            let mut text = String::new();
-            push_number(&mut text, number);
-            assert_eq!(text, number.to_string());
-        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod purchase;
 pub mod receipt;
 pub mod refund;
 pub mod refusal;
+pub mod seal;
 pub mod settle;
 pub mod spend;
 #[cfg(test)]

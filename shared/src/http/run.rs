@@ -10,7 +10,9 @@ use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
 use serde::Serialize;
 use tokio::time::Instant;
 use tracing::Instrument;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::answer::Answer;
 use super::event::{Event, Parts, ScheduledEvent, gateway_answer};
@@ -53,14 +55,17 @@ pub struct Run {
 /// # Errors
 /// When the filter can't be read or logs are set up already.
 pub fn init_logs(config: &LogConfig) -> Result<(), lambda_runtime::Error> {
-    let filter = EnvFilter::try_new(&config.filter)?;
-    tracing_subscriber::fmt()
+    let filter: Targets = config.filter.parse()?;
+    let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(true)
-        .with_span_list(false)
-        .with_env_filter(filter)
-        .try_init()
+        .with_span_list(false);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(filter)
+        .try_init()?;
+    Ok(())
 }
 
 /// Runs a function that serves requests.

@@ -14,10 +14,11 @@ use crate::domain::account::{Balance, Kind, Plan, Profile, Status};
 use crate::domain::ids::{
     AccountId, Fingerprint, LotId, OperationId, PersonId, Reason, Reference, Seq,
 };
-use crate::domain::journal::{Entry, EntryType, FORMAT, Seal};
+use crate::domain::journal::{Entry, EntryType};
 use crate::domain::key::IdempotencyKey;
 use crate::domain::lot::{Birth, Lot, Source};
 use crate::domain::receipt::Receipt;
+use crate::domain::seal::{FORMAT, Seal};
 use crate::domain::time::{self, Time};
 use crate::domain::units::Connects;
 
