@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use connects::domain::ids::{LotId, Seq};
 use connects::domain::journal::{Entry, EntryType};
 use connects::domain::lot::{Birth, Lot, Slice};
+use connects::domain::seal::Seal;
 use connects::domain::time::Time;
 use connects::domain::units::Connects;
 
