@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use connects::ledger::Ledger;
+use connects::ledger::{Context, Ledger};
 use connects::store::Store;
-use connects_local::emulator;
 use connects_local::project::Project;
 use connects_local::template::Template;
+use connects_local::{emulator, environment};
 use connects_tests::table::{key, spend};
 use connects_tests::wire::{Answer, Broken, Call, Emulated, Layer};
 use futures::future::BoxFuture;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::bed::{TABLE, policy};
 use crate::rates::{Floor, Run, context, drive, rich_account};
@@ -67,12 +67,18 @@ pub async fn run() {
     let ledger = Ledger::new(Store::new(client.clone(), TABLE), policy());
     let floor = Floor::like_a_spend(client, &ledger, TABLE).await;
     let floor = drive(1, TIME, async |client, _| floor.write(client).await).await;
+    // Time goes by that clock alone: a writer's must not seem ahead of another's.
+    let (began, start) = (environment::now(), Instant::now());
     let mut rows = vec![];
     for clients in CLIENTS {
         let account = rich_account(&ledger).await;
         far.sent.swap(0, Ordering::Relaxed);
         let run = drive(clients, TIME, async |_, _| {
-            let spent = ledger.spend(&context(), &account, &key(), &spend(1)).await;
+            let context = Context {
+                now: began + (Instant::now() - start),
+                ..context()
+            };
+            let spent = ledger.spend(&context, &account, &key(), &spend(1)).await;
             spent.is_ok()
         });
         let run = run.await;

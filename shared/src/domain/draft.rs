@@ -147,6 +147,8 @@ pub struct Draft<'p> {
     now: Time,
     account: Account,
     entries: Vec<Entry>,
+    /// Whether the last entry still wants its seal: it gets it when what follows is known.
+    unsealed: bool,
     profile_was: Seq,
     profile_changed: bool,
 }
@@ -164,6 +166,7 @@ impl<'p> Draft<'p> {
             profile_was: account.profile.seq,
             profile_changed: false,
             entries: vec![],
+            unsealed: false,
             account,
         }
     }
@@ -174,7 +177,8 @@ impl<'p> Draft<'p> {
     }
 
     /// The account as it stands, without its writes.
-    pub fn into_account(self) -> Account {
+    pub fn into_account(mut self) -> Account {
+        self.seal();
         self.account
     }
 
@@ -205,9 +209,27 @@ impl<'p> Draft<'p> {
         self.account.head.seq.next()
     }
 
-    /// Adds an entry about changes that the lots already show, and seals it.
+    /// Seals the last entry over the lots as they are now.
+    fn seal(&mut self) {
+        if std::mem::take(&mut self.unsealed)
+            && let Some(entry) = self.entries.last_mut()
+        {
+            entry.hash = entry.seal(&self.account.lots);
+            self.account.head.hash = entry.hash;
+        }
+    }
+
+    /// The lots, to be changed: what was booked before is sealed over them as they were.
+    fn lots(&mut self) -> &mut Vec<Lot> {
+        self.seal();
+        &mut self.account.lots
+    }
+
+    /// Adds an entry about changes that the lots already show. Sealing it waits: that costs more than
+    /// all the rest of a plan, and most often it is the last, which [`Self::finish`] still changes.
     fn post(&mut self, booking: Booking) {
-        let mut entry = Entry {
+        self.seal();
+        let entry = Entry {
             seq: self.next_seq(),
             at: self.now,
             effective_at: booking.effective_at.unwrap_or(self.now),
@@ -236,9 +258,9 @@ impl<'p> Draft<'p> {
             i128::from(self.available().get()) + i128::from(entry.amount),
             "available after an entry is available before it and its amount"
         );
-        entry.hash = entry.seal(&self.account.lots);
         self.account.head = entry.clone();
         self.entries.push(entry);
+        self.unsealed = true;
     }
 
     /// Changes the profile and says so in the journal.
@@ -307,11 +329,9 @@ impl<'p> Draft<'p> {
     }
 
     fn add_lot(&mut self, lot: Lot) {
-        let at = self
-            .account
-            .lots
-            .partition_point(|other| other.birth().age_key() < lot.birth().age_key());
-        self.account.lots.insert(at, lot);
+        let lots = self.lots();
+        let at = lots.partition_point(|other| other.birth().age_key() < lot.birth().age_key());
+        lots.insert(at, lot);
     }
 
     /// Books the grants of the cycle that starts on `start`, as lots born at `issued_at`. What
@@ -344,8 +364,9 @@ impl<'p> Draft<'p> {
     /// Takes exactly `amount` out of the lots in the order of use, without an entry; the caller
     /// has seen that there is enough. `None` when that would touch more lots than an entry holds.
     fn take(&mut self, amount: Connects) -> Option<Vec<Slice>> {
-        let mut order: Vec<&mut Lot> = self.account.lots.iter_mut().collect();
-        self.policy.use_order(&mut order);
+        let policy = self.policy;
+        let mut order: Vec<&mut Lot> = self.lots().iter_mut().collect();
+        policy.use_order(&mut order);
         if present(Defect::NewestFirst) {
             order.reverse();
         }
@@ -360,7 +381,7 @@ impl<'p> Draft<'p> {
             })
             .flatten()
             .collect();
-        self.account.lots.retain(|lot| !lot.remaining().is_zero());
+        self.lots().retain(|lot| !lot.remaining().is_zero());
         (slices.len() <= MAX_LOTS_PER_ENTRY).then_some(slices)
     }
 
@@ -432,11 +453,8 @@ impl<'p> Draft<'p> {
     }
 
     fn put_back(&mut self, slice: &Slice) -> bool {
-        let live = self
-            .account
-            .lots
-            .iter_mut()
-            .find(|lot| lot.birth().id == slice.birth.id);
+        let mut lots = self.lots().iter_mut();
+        let live = lots.find(|lot| lot.birth().id == slice.birth.id);
         match live {
             Some(lot) => lot.put_back(slice.amount),
             None => match Lot::with_remaining(slice.birth.clone(), slice.amount) {
@@ -451,7 +469,7 @@ impl<'p> Draft<'p> {
 
     /// Books the end of the lot at `place`: whatever was left of it lapses.
     pub fn expire(&mut self, place: usize) {
-        let lot = self.account.lots.remove(place);
+        let lot = self.lots().remove(place);
         self.post(Booking {
             effective_at: Some(lot.birth().expires_at()),
             amount: lot.remaining().debit(),
@@ -472,7 +490,7 @@ impl<'p> Draft<'p> {
             .iter()
             .position(|lot| lot.birth().id == birth.id);
         let left = place.map_or(Connects::ZERO, |place| {
-            self.account.lots.remove(place).remaining()
+            self.lots().remove(place).remaining()
         });
         let slice = Slice {
             birth: birth.clone(),
@@ -536,11 +554,8 @@ impl<'p> Draft<'p> {
         let mut lots = self.lot_writes();
         let pending = lots.split_off(lots.len().min(MAX_ACTIONS - fixed));
 
-        // The last entry is what the next reader checks the whole account against. Most often it
-        // is sealed as it is: a seal costs more than all the rest of a plan.
-        if let Some(entry) = self.entries.last_mut()
-            && (entry.profile_seq != self.account.profile.seq || !pending.is_empty())
-        {
+        // The last entry is what the next reader checks the whole account against.
+        if let Some(entry) = self.entries.last_mut() {
             entry.profile_seq = self.account.profile.seq;
             entry.pending = pending.iter().map(LotWrite::lot_after).collect();
             entry.hash = entry.seal(&self.account.lots);

@@ -237,14 +237,16 @@ fn orders(of: usize) -> Vec<Vec<usize>> {
     }
 }
 
-/// Byte for byte, but for two things that are no more than hints: how much there was when a holder
-/// was told of an expiry, since a run tells of lot after lot; and when a lot is to be looked at
+/// Byte for byte, but for three things that are no more than hints: how much there was when a holder
+/// was told of an expiry, since a run tells of lot after lot; that the holder was told at all, where
+/// the lot was used up between the run's entries and its notices; and when a lot is to be looked at
 /// next, which may be too early, never too late.
 fn same(wanted: &Items, found: &Items) -> bool {
-    wanted.len() == found.len()
+    let known = found.keys().all(|key| wanted.contains_key(key));
+    known
         && wanted.iter().all(|(key, wanted)| {
             let Some(found) = found.get(key) else {
-                return false;
+                return is_notice_of_no_lot(key, found);
             };
             let early = match (
                 wanted["due_at"]["S"].as_str(),
@@ -255,6 +257,15 @@ fn same(wanted: &Items, found: &Items) -> bool {
             };
             early && without_hints(key, wanted) == without_hints(key, found)
         })
+}
+
+fn is_notice_of_no_lot((pk, sk): &Key, items: &Items) -> bool {
+    let told = sk.strip_prefix("SEEN#expiry#");
+    let lot = told.and_then(|told| told.split('#').next());
+    lot.is_some_and(|lot| {
+        let of_lot = |sk: &str| sk.starts_with("LOT#") && sk.ends_with(&format!("#{lot}"));
+        !items.keys().any(|(other, sk)| other == pk && of_lot(sk))
+    })
 }
 
 fn without_hints((_, sk): &Key, item: &Value) -> Value {
