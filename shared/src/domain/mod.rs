@@ -7,6 +7,7 @@ pub mod draft;
 pub mod email;
 pub mod history;
 pub mod ids;
+pub mod job;
 pub mod journal;
 pub mod key;
 pub mod lot;

@@ -70,6 +70,12 @@ pub enum Refusal {
     /// The account has no proposal on that job.
     #[error("no proposal on this job")]
     ProposalNotFound,
+    /// No such job.
+    #[error("no such job")]
+    JobNotFound,
+    /// The job takes no proposals any more.
+    #[error("the job is closed")]
+    JobClosed,
     /// No such promo code.
     #[error("no such promo code")]
     PromoUnknown,
@@ -159,6 +165,8 @@ impl Refusal {
             Self::PurchaseNotFound => (404, "purchase_not_found"),
             Self::SpendNotFound => (404, "spend_not_found"),
             Self::ProposalNotFound => (404, "proposal_not_found"),
+            Self::JobNotFound => (404, "job_not_found"),
+            Self::JobClosed => (409, "job_closed"),
             Self::PromoUnknown => (404, "promo_unknown"),
             Self::AccountExists => (409, "account_exists"),
             Self::AccountSuspended => (409, "account_suspended"),
@@ -237,6 +245,8 @@ mod tests {
             (Refusal::SpendNotFound, 404, "spend_not_found", &none),
             (Refusal::ProposalNotFound, 404, "proposal_not_found", &none),
             (Refusal::PromoUnknown, 404, "promo_unknown", &none),
+            (Refusal::JobNotFound, 404, "job_not_found", &none),
+            (Refusal::JobClosed, 409, "job_closed", &none),
             (Refusal::AccountExists, 409, "account_exists", &none),
             (Refusal::AccountSuspended, 409, "account_suspended", &none),
             (
