@@ -17,6 +17,7 @@ mod clock;
 mod concurrency;
 mod history;
 mod idempotency;
+mod jobs;
 mod opening;
 mod promos;
 mod purchases;

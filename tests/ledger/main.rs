@@ -7,6 +7,7 @@ mod busy;
 mod chargebacks;
 mod concurrency;
 mod cost;
+mod jobs;
 mod many_lots;
 mod payments;
 mod properties;

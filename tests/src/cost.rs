@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use connects::domain::account::{Amend, Kind, Open, Status};
 use connects::domain::ids::{AccountId, OperationId, PersonId, PromoCode};
+use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::purchase::PurchaseCommand;
@@ -14,7 +15,7 @@ use connects::ledger::Ledger;
 use connects::payments::{Charge, Payment, Provider};
 use connects::store::{Cost, Meter};
 
-use crate::table::{Table, account_id, at, instant, key, spend, unique};
+use crate::table::{Table, account_id, at, instant, job_id, key, spend, unique};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 
@@ -236,6 +237,20 @@ pub async fn operations() -> Vec<Step> {
     walk.was("redemption", Budget::of(4, 9, 2, 2));
     ledger.promo(&now, &code).await.unwrap();
     walk.was("promo code, one slot", Budget::of(0, 0, 2, 2));
+
+    let job = job_id();
+    let post = PostJob {
+        posted_at: instant(NOW),
+        pricing: Pricing::Stated(Connects::new(8)),
+    };
+    ledger.post_job(&now, &job, &post).await.unwrap();
+    walk.was("new job", Budget::of(1, 1, 1, 2));
+    ledger.post_job(&now, &job, &post).await.unwrap();
+    walk.was("the same job again", Budget::of(0, 0, 1, 1));
+    ledger.job(&now, &job).await.unwrap();
+    walk.was("job", Budget::of(0, 0, 1, 1));
+    ledger.contract(&now, &job, &account).await.unwrap();
+    walk.was("contract on a job", Budget::of(2, 4, 2, 2));
 
     let bought = walk.buy(&account, 20).await;
     walk.was("purchase", Budget::of(4, 10, 1, 3));

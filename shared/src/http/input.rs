@@ -28,7 +28,7 @@ use crate::ledger::Fault;
 pub const MAX_BODY: usize = 64 * 1024;
 
 /// The most Connects that a request may move.
-const MAX_CONNECTS: i64 = 1_000_000;
+pub const MAX_CONNECTS: i64 = 1_000_000;
 
 /// The most money that a request may name, in minor units: a million units of a currency.
 const MAX_MONEY: i64 = 100_000_000;

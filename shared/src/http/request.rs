@@ -136,6 +136,7 @@ pub(super) fn route(segments: &[&str]) -> String {
             Some(&"accounts") => "{account_id}",
             Some(&"purchases") => "{purchase_id}",
             Some(&"promos") => "{code}",
+            Some(&"jobs") => "{job_id}",
             _ => *segment,
         }
     });
@@ -202,6 +203,7 @@ mod tests {
                 "/v1/accounts/{account_id}/purchases/{purchase_id}/chargeback",
             ),
             ("/v1/promos/SPRING", "/v1/promos/{code}"),
+            ("/v1/jobs/J1/contracts", "/v1/jobs/{job_id}/contracts"),
             (
                 "/v1/accounts/a1/purchases",
                 "/v1/accounts/{account_id}/purchases",

@@ -8,6 +8,7 @@
 //! account.
 
 mod accounts;
+mod jobs;
 mod operations;
 mod purchases;
 mod sweeps;

@@ -10,7 +10,7 @@ mod values;
 
 use connects_tests::client::Request;
 use connects_tests::holder::Holder;
-use connects_tests::stack::{Stack, fresh, fresh_code};
+use connects_tests::stack::{Stack, fresh, fresh_code, instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -112,6 +112,12 @@ async fn world(stack: &Stack) -> World<'_> {
         "valid_from": "2020-01-01T00:00:00Z", "valid_until": "2100-01-01T00:00:00Z",
     });
     stack.put_promo(&code, terms.clone()).at(NOW).await.is(201);
+    let job = fresh("job");
+    let details = json!({
+        "contract_kind": "fixed", "duration_weeks": 6,
+        "budget": { "amount": 50_000, "currency": "USD" },
+    });
+    stack.post_job(&job, NOW, details).await.is(201);
     use Method as M;
     let account = "/v1/accounts/{}";
     let under = |rest: &str| format!("{account}{rest}");
@@ -152,6 +158,17 @@ async fn world(stack: &Stack) -> World<'_> {
         )
         .body(terms),
         Route::new("promo", &[ADMIN], (M::GET, format!("/v1/promos/{code}"))),
+        Route::new("post job", &[SERVICE], (M::PUT, format!("/v1/jobs/{job}"))).body(json!({
+            "posted_at": instant(NOW), "contract_kind": "fixed", "duration_weeks": 6,
+            "budget": { "amount": 50_000, "currency": "USD" },
+        })),
+        Route::new("job", ANYONE, (M::GET, format!("/v1/jobs/{job}"))),
+        Route::new(
+            "contract",
+            &[SERVICE],
+            (M::POST, format!("/v1/jobs/{job}/contracts")),
+        )
+        .body(json!({ "account_id": "somebody" })),
     ];
     World { stack, ana, routes }
 }

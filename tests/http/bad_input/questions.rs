@@ -45,6 +45,16 @@ async fn bad_questions() {
         let answer = stack.service(Method::GET, path).await;
         answer.refused(422, code);
     }
+    for (path, status, code) in [
+        ("/v1/jobs/not%20an%20id", 404, "job_not_found"),
+        ("/v1/jobs/J-nowhere?verbose=1", 404, "job_not_found"),
+    ] {
+        let answer = stack.service(Method::GET, path).await;
+        answer.refused(status, code);
+    }
+    let job = world.route("job").path.clone();
+    let answer = stack.service(Method::GET, format!("{job}?verbose=1")).await;
+    answer.refused(422, "unknown_field");
     for path in ["/v1/promos/a", "/v1/promos/under_score"] {
         let answer = stack.admin(Method::GET, path).await;
         answer.refused(404, "promo_unknown");
