@@ -20,6 +20,7 @@ mod idempotency;
 mod jobs;
 mod opening;
 mod promos;
+mod proposals;
 mod purchases;
 mod refunds;
 mod schedules;

@@ -11,6 +11,7 @@ mod jobs;
 mod many_lots;
 mod payments;
 mod properties;
+mod proposals;
 mod questions;
 mod receipts;
 mod sweeps;

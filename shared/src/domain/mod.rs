@@ -13,6 +13,7 @@ pub mod key;
 pub mod lot;
 pub mod policy;
 pub mod promo;
+pub mod proposal;
 pub mod purchase;
 pub mod receipt;
 pub mod refund;

@@ -1,9 +1,13 @@
-//! Jobs: posted, repriced, contracted.
+//! Jobs, and proposals on them.
 
-use super::{Attempt, Context, Error, Fault, Ledger};
+use super::{Attempt, Context, Error, Fault, Ledger, Outcome};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{JobView, PostJob};
+use crate::domain::key::IdempotencyKey;
+use crate::domain::proposal::{Decision, Proposal, ProposalState, ProposalView, ProposeCommand};
 use crate::domain::refusal::Refusal;
+use crate::domain::settle;
+use crate::store::StoreError;
 
 impl Ledger {
     /// Whether there is such a job.
@@ -68,6 +72,136 @@ impl Ledger {
             let job = job.contracted();
             self.store.put_contract(&job, account).await?;
             Ok(Attempt::Done(job.into()))
+        })
+        .await
+    }
+
+    /// Submits a proposal, once for each account and job.
+    ///
+    /// # Errors
+    /// `account_not_found`, `job_not_found`, `idempotency_key_reused`, `account_suspended`,
+    /// `in_debt`, `job_closed`, `already_proposed`, `price_changed`, `insufficient_connects`.
+    pub async fn propose(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        key: Option<&IdempotencyKey>,
+        command: &ProposeCommand,
+    ) -> Result<Outcome<ProposalView>, Error> {
+        let fingerprint = command.fingerprint();
+        let outcome = self
+            .once(
+                context,
+                account,
+                async || self.store.proposal(&command.job_id, account).await,
+                async |_| self.store.job(&command.job_id).await,
+                |proposal, draft, job| {
+                    if key.is_some() && proposal.charge.key.as_ref() == key {
+                        return proposal.for_request(&fingerprint);
+                    }
+                    command.admitted(draft, job.as_ref())?;
+                    let existing = ProposalView::of(&proposal, draft.account().balance());
+                    Err(Refusal::AlreadyProposed {
+                        existing: serde_json::to_value(existing).unwrap_or_default(),
+                    })
+                },
+                |draft, job| command.plan(draft, key, job.as_ref()),
+            )
+            .await?;
+        Ok(outcome.map(|proposal| ProposalView::submitted(&proposal)))
+    }
+
+    /// A proposal as it stands.
+    ///
+    /// # Errors
+    /// `account_not_found`, `proposal_not_found`.
+    pub async fn proposal(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        job: &JobId,
+    ) -> Result<ProposalView, Error> {
+        let nothing = async || Ok(());
+        self.on_proposal(context, account, job, nothing, async |found, ()| Ok(found))
+            .await
+    }
+
+    /// Takes a proposal back; what it cost stays paid. Once is enough.
+    ///
+    /// # Errors
+    /// `account_not_found`, `proposal_not_found`, `job_closed`.
+    pub async fn withdraw(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        job: &JobId,
+    ) -> Result<ProposalView, Error> {
+        let its_job = async || self.store.job(job).await;
+        self.on_proposal(context, account, job, its_job, async |proposal, job| {
+            if proposal.state == ProposalState::Withdrawn {
+                return Ok(proposal);
+            }
+            let job = job.ok_or(Refusal::JobNotFound)?;
+            job.open()?;
+            let proposal = proposal.withdrawn();
+            self.store.put_proposal_on(&job, &proposal).await?;
+            Ok(proposal)
+        })
+        .await
+    }
+
+    /// Notes what the client made of a proposal; a later word replaces an earlier one.
+    ///
+    /// # Errors
+    /// `account_not_found`, `proposal_not_found`.
+    pub async fn decide(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        job: &JobId,
+        outcome: Decision,
+    ) -> Result<ProposalView, Error> {
+        let nothing = async || Ok(());
+        self.on_proposal(context, account, job, nothing, async |proposal, ()| {
+            if proposal.outcome == Some(outcome) {
+                return Ok(proposal);
+            }
+            let proposal = proposal.decided(outcome);
+            self.store.put_proposal(&proposal).await?;
+            Ok(proposal)
+        })
+        .await
+    }
+
+    /// Whether the account has a proposal on the job.
+    ///
+    /// # Errors
+    /// When the table does not tell.
+    pub async fn proposal_exists(&self, account: &AccountId, job: &JobId) -> Result<bool, Fault> {
+        Ok(self.store.proposal(job, account).await?.is_some())
+    }
+
+    /// What is done with a proposal that moves no Connects. Read together: the account, the
+    /// proposal and the `facts` that the change needs.
+    async fn on_proposal<F>(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        job: &JobId,
+        facts: impl AsyncFn() -> Result<F, StoreError>,
+        change: impl AsyncFn(Proposal, F) -> Result<Proposal, Error>,
+    ) -> Result<ProposalView, Error> {
+        self.retry(context, async |_| {
+            let (state, proposal, facts) = futures::try_join!(
+                self.store.load(account),
+                self.store.proposal(job, account),
+                facts()
+            )?;
+            let state = state.ok_or(Refusal::AccountNotFound)?;
+            let proposal = proposal.ok_or(Refusal::ProposalNotFound)?;
+            let proposal = change(proposal, facts).await?;
+            let balance = settle::view(&self.policy, context.now, state).balance();
+            Ok(Attempt::Done(ProposalView::of(&proposal, balance)))
         })
         .await
     }

@@ -183,7 +183,8 @@ impl Store {
     )]
     async fn send(&self, actions: Vec<TransactWriteItem>) -> Result<(), StoreError> {
         let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
-        let items = actions.len();
+        let checks = actions.iter().filter(|a| a.condition_check().is_some());
+        let items = actions.len() - checks.count();
         let request = self
             .client
             .transact_write_items()
@@ -321,6 +322,8 @@ impl Store {
                 "version = :version AND (attribute_not_exists(cap) OR used < cap)",
                 [(":one", number(1)), (":version", number(version))],
             ),
+            Guard::Proposal(proposal) => self.proposal_action(proposal),
+            Guard::OpenJob { job, version } => self.open_job_check(job, *version),
             Guard::Purchase { purchase } => {
                 let (condition, names, values) = purchase_condition(purchase);
                 Put::builder()

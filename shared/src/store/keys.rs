@@ -45,6 +45,10 @@ pub fn contract(account: &AccountId) -> String {
     format!("CONTRACT#{account}")
 }
 
+pub fn proposal(account: &AccountId) -> String {
+    format!("PROPOSAL#{account}")
+}
+
 pub fn promo(code: &PromoCode) -> String {
     format!("PROMO#{code}")
 }

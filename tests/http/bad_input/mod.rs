@@ -118,6 +118,10 @@ async fn world(stack: &Stack) -> World<'_> {
         "budget": { "amount": 50_000, "currency": "USD" },
     });
     stack.post_job(&job, NOW, details).await.is(201);
+    let proposed = fresh("job");
+    let eight = json!({ "connects_required": 8 });
+    stack.post_job(&proposed, NOW, eight).await.is(201);
+    ana.propose(&proposed, 8).at("2052-01-18").await.is(201);
     use Method as M;
     let account = "/v1/accounts/{}";
     let under = |rest: &str| format!("{account}{rest}");
@@ -149,6 +153,27 @@ async fn world(stack: &Stack) -> World<'_> {
         Route::new("refund", &[ADMIN, SERVICE], (M::POST, under("/refunds")))
             .body(json!({ "spend_id": spend_id, "amount": 1, "reason": "goodwill" }))
             .needs_a_key(),
+        Route::new("propose", &[SERVICE, USER], (M::POST, under("/proposals")))
+            .body(json!({ "job_id": job, "expected_cost": 10 })),
+        Route::new(
+            "find proposal",
+            &[SERVICE, USER],
+            (M::GET, under(&format!("/proposals/{proposed}"))),
+        ),
+        Route::new(
+            "withdraw",
+            &[SERVICE, USER],
+            (M::DELETE, under(&format!("/proposals/{proposed}"))),
+        ),
+        Route::new(
+            "decide",
+            &[SERVICE],
+            (
+                M::PUT,
+                format!("/v1/jobs/{proposed}/proposals/{{}}/outcome"),
+            ),
+        )
+        .body(json!({ "outcome": "client_declined" })),
         Route::new("redeem", &[SERVICE, USER], (M::POST, under("/redemptions")))
             .body(json!({ "code": code })),
         Route::new(

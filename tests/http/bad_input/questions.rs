@@ -37,6 +37,19 @@ async fn bad_questions() {
     ] {
         ana.get(path).at(NOW).await.refused(status, code);
     }
+    for job in ["J-nowhere", "J-nowhere?verbose=1", "not%20an%20id"] {
+        let path = format!("/proposals/{job}");
+        let found = ana.get(&path).at(NOW).await;
+        found.refused(404, "proposal_not_found");
+        let withdrawn = ana.withdraw(job).at(NOW).await;
+        withdrawn.refused(404, "proposal_not_found");
+    }
+    for name in ["find proposal", "withdraw"] {
+        let route = world.route(name);
+        let path = route.path.replace("{}", &ana.id) + "?verbose=1";
+        let answer = stack.service(route.method.clone(), path).await;
+        answer.refused(422, "unknown_field");
+    }
     for (path, code) in [
         ("/v1/catalog?kind=robot", "invalid_field"),
         ("/v1/catalog?kind=", "invalid_field"),

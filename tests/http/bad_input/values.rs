@@ -184,6 +184,29 @@ fn cases() -> Vec<(&'static str, Vec<Case>)> {
             ],
         ),
         ("contract", bad_texts("account_id", &ids)),
+        ("propose", bad_texts("job_id", &ids)),
+        (
+            "propose",
+            bad_texts("free_reason", &["", "Invited", "zero_cost_job"]),
+        ),
+        (
+            "propose",
+            vec![
+                ("expected_cost", json!("8"), 400, "malformed_request"),
+                ("expected_cost", json!(8.5), 400, "malformed_request"),
+                ("expected_cost", json!(-1), 422, "below_minimum"),
+                ("expected_cost", json!(1_000_001), 422, "above_maximum"),
+                null("expected_cost"),
+                ("boost", json!("5"), 400, "malformed_request"),
+                ("boost", json!(0), 422, "below_minimum"),
+                // There are no bids yet.
+                ("boost", json!(5), 422, "invalid_field"),
+            ],
+        ),
+        (
+            "decide",
+            bad_texts("outcome", &["", "declined", "withdrawn", "Hired"]),
+        ),
     ]
 }
 
@@ -220,6 +243,9 @@ async fn values_of_the_wrong_type_and_values_out_of_range() {
         ("post job", "posted_at"),
         ("post job", "contract_kind"),
         ("contract", "account_id"),
+        ("propose", "job_id"),
+        ("propose", "expected_cost"),
+        ("decide", "outcome"),
     ] {
         let route = world.route(name);
         let mut body = route.body.clone().unwrap();
