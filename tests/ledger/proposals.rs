@@ -404,17 +404,19 @@ async fn a_lost_answer_is_found_in_the_proposal() {
     let (table, account) = opened().await;
     let plain = ledger(&table, Arc::new(Clear));
     let now = at("2025-01-10T10:00:00Z");
-    let job = job_id();
-    post(&plain, &job, 50).await;
-    let losing = ledger(&table, Arc::new(Speechless::default()));
-    let one = key();
-    let submitted = losing
-        .propose(&now, &account, Some(&one), &propose(&job, 50))
-        .await
-        .unwrap();
-    let Outcome::Replayed(submitted) = submitted else {
-        panic!("{submitted:?}");
-    };
-    assert_eq!(submitted.balance.available, Connects::ZERO);
+    // With a key of the client's or without.
+    for (key, left) in [(Some(key()), 25), (None, 0)] {
+        let job = job_id();
+        post(&plain, &job, 25).await;
+        let losing = ledger(&table, Arc::new(Speechless::default()));
+        let submitted = losing
+            .propose(&now, &account, key.as_ref(), &propose(&job, 25))
+            .await
+            .unwrap();
+        let Outcome::Replayed(submitted) = submitted else {
+            panic!("{submitted:?}");
+        };
+        assert_eq!(submitted.balance.available, Connects::new(left));
+    }
     assert_eq!(audit(plain.store(), &account).await.balance(), 0);
 }

@@ -89,6 +89,10 @@ impl Ledger {
         command: &ProposeCommand,
     ) -> Result<Outcome<ProposalView>, Error> {
         let fingerprint = command.fingerprint();
+        // A request without a key gets one that nobody else has: should the answer of its transaction
+        // be lost, its next attempt knows the proposal for its own.
+        let own = || IdempotencyKey::try_new(&format!("{:032x}", fastrand::u128(..)));
+        let key = &key.cloned().or_else(own);
         let outcome = self
             .once(
                 context,
@@ -96,7 +100,7 @@ impl Ledger {
                 async || self.store.proposal(&command.job_id, account).await,
                 async |_| self.store.job(&command.job_id).await,
                 |proposal, draft, job| {
-                    if key.is_some() && proposal.charge.key.as_ref() == key {
+                    if key.is_some() && proposal.charge.key == *key {
                         return proposal.for_request(&fingerprint);
                     }
                     command.admitted(draft, job.as_ref())?;
@@ -105,7 +109,7 @@ impl Ledger {
                         existing: serde_json::to_value(existing).unwrap_or_default(),
                     })
                 },
-                |draft, job| command.plan(draft, key, job.as_ref()),
+                |draft, job| command.plan(draft, key.as_ref(), job.as_ref()),
             )
             .await?;
         Ok(outcome.map(|proposal| ProposalView::submitted(&proposal)))
