@@ -268,6 +268,37 @@ async fn each_is_charged_a_price_that_the_job_had() {
     }
 }
 
+/// Refunds go by the account, withdrawal and decision don't: none writes over another.
+#[tokio::test]
+async fn what_happens_to_a_proposal_at_once_all_happens() {
+    let table = Table::new().await;
+    let (ledger, now) = (&table.ledger, at(NOW));
+    for _ in 0..4 {
+        let (account, job) = (table.open(NOW).await, posted(&table, 8).await);
+        let command = propose(&job, 8);
+        let submitted = ledger.propose(&now, &account, None, &command).await;
+        submitted.unwrap();
+        let back = refund(&job, Some(3));
+        let refunds = (0..6).map(async |_| {
+            let refunded = ledger.refund(&now, &account, &key(), &back).await;
+            usize::from(refunded.is_ok())
+        });
+        let (refunded, withdrawn, hired) = futures::join!(
+            join_all(refunds),
+            ledger.withdraw(&now, &account, &job),
+            ledger.decide(&now, &account, &job, Decision::Hired),
+        );
+        withdrawn.unwrap();
+        hired.unwrap();
+        assert_eq!(refunded.iter().sum::<usize>(), 2);
+        let last = ledger.proposal(&now, &account, &job).await.unwrap();
+        let why = Some("goodwill");
+        assert_eq!(summary(&last), (8, ProposalState::Withdrawn, 6, why, 48));
+        assert_eq!(last.outcome, Some(Decision::Hired));
+        assert_eq!(table.audit(&account).await.balance(), 48);
+    }
+}
+
 /// Changes the job behind the back of the first transaction.
 #[derive(Debug)]
 struct Meanwhile {
