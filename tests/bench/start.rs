@@ -204,6 +204,10 @@ async fn event(function: &str, ledger: &Ledger, account: &AccountId, token: &str
             let path = format!("/v1/accounts/{fresh}");
             request("PUT", &path, token, None, &body)
         }
+        "job" => {
+            let body = json!({ "posted_at": "2026-01-10T12:00:00Z", "connects_required": 8 });
+            request("PUT", &format!("/v1/jobs/{fresh}"), token, None, &body)
+        }
         "wallet" => request("GET", &path, token, None, &Value::Null),
         _ => scheduled(&time::text(environment::now())),
     }

@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::time::{Duration, Instant};
 
 const OPENED: &str = "2025-01-10T09:00:00Z";
-const TABLE: &str = "table";
+pub const TABLE: &str = "table";
 
 /// Answers every call of one operation with the same failure, and counts them.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Layer for Failing {
     }
 }
 
-fn ledger(table: &Emulated, layer: Arc<impl Layer>) -> Ledger {
+pub fn ledger(table: &Emulated, layer: Arc<impl Layer>) -> Ledger {
     let policy = Policy::parse(BUILT_IN).unwrap();
     Ledger::new(Store::new(table.client(layer), TABLE), policy)
 }
@@ -67,7 +67,7 @@ fn within(seconds: u64, now: &str) -> Context {
     }
 }
 
-async fn opened() -> (Emulated, AccountId) {
+pub async fn opened() -> (Emulated, AccountId) {
     let table = Emulated::new();
     let template = Template::read(&Project::find().unwrap().template()).unwrap();
     let client = table.client(Arc::new(Clear));

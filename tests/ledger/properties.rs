@@ -10,7 +10,7 @@ use connects::domain::journal::Entry;
 use connects::domain::lot::{Lot, Source};
 use connects::domain::policy::{BUILT_IN, Order, Policy};
 use connects::domain::receipt::Receipt;
-use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
+use connects::domain::refund::{Charged, RefundCommand, RefundOf, RefundReason};
 use connects::domain::settle::{self, settle};
 use connects::domain::spend::SpendCommand;
 use connects::domain::time::{Time, midnight};
@@ -153,7 +153,7 @@ impl Partition {
                     reason: RefundReason::Goodwill,
                 };
                 let may = amount.unwrap_or(1) <= spent.returnable().get();
-                match command.plan(draft, &id, Some(&*spent)) {
+                match command.plan(draft, &id, Some(&Charged::Spend(spent.clone()))) {
                     Ok((receipt, plan)) => {
                         assert!(may);
                         spent.returned += receipt.amount;

@@ -2,7 +2,7 @@
 
 use connects::domain::account::{Account, Amend, Status};
 use connects::domain::draft::{Draft, Unplanned};
-use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
+use connects::domain::refund::{Charged, RefundCommand, RefundOf, RefundReason};
 use connects::domain::units::Connects;
 use connects_tests::table::{Table, at, key, spend};
 
@@ -111,6 +111,6 @@ async fn a_receipt_older_than_the_account_plans_nothing() {
     let state = table.state(&account).await;
     let draft = Draft::new(table.ledger.policy(), at(NOW).now, state);
     let id = RefundCommand::id(&account, &key());
-    let planned = refund.plan(draft, &id, Some(&old));
+    let planned = refund.plan(draft, &id, Some(&Charged::Spend(old)));
     assert_eq!(planned.err(), Some(Unplanned::Stale));
 }

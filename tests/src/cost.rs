@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use connects::domain::account::{Amend, Kind, Open, Status};
-use connects::domain::ids::{AccountId, OperationId, PersonId, PromoCode};
+use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode};
+use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::proposal::{Decision, ProposeCommand};
 use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::units::Connects;
@@ -14,7 +16,7 @@ use connects::ledger::Ledger;
 use connects::payments::{Charge, Payment, Provider};
 use connects::store::{Cost, Meter};
 
-use crate::table::{Table, account_id, at, instant, key, spend, unique};
+use crate::table::{Table, account_id, at, instant, job_id, key, spend, unique};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 
@@ -138,9 +140,24 @@ impl Metered {
         spent.unwrap().into_inner().spend_id
     }
 
+    async fn propose(&self, job: &JobId, account: &AccountId, expected_cost: u64) {
+        let command = ProposeCommand {
+            job_id: job.clone(),
+            expected_cost: Connects::new(expected_cost),
+            free_reason: None,
+        };
+        let now = at(NOW);
+        let submitted = self.ledger.propose(&now, account, None, &command);
+        submitted.await.unwrap();
+    }
+
     async fn refund(&self, account: &AccountId, spend: OperationId) {
+        self.refund_of(account, RefundOf::SpendId(spend)).await;
+    }
+
+    async fn refund_of(&self, account: &AccountId, of: RefundOf) {
         let command = RefundCommand {
-            of: RefundOf::SpendId(spend),
+            of,
             amount: None,
             reason: RefundReason::Goodwill,
         };
@@ -236,6 +253,43 @@ pub async fn operations() -> Vec<Step> {
     walk.was("redemption", Budget::of(4, 9, 2, 2));
     ledger.promo(&now, &code).await.unwrap();
     walk.was("promo code, one slot", Budget::of(0, 0, 2, 2));
+
+    let job = job_id();
+    let post = PostJob {
+        posted_at: instant(NOW),
+        pricing: Pricing::Stated(Connects::new(8)),
+    };
+    ledger.post_job(&now, &job, &post).await.unwrap();
+    walk.was("new job", Budget::of(1, 1, 1, 2));
+    ledger.post_job(&now, &job, &post).await.unwrap();
+    walk.was("the same job again", Budget::of(0, 0, 1, 1));
+    ledger.job(&now, &job).await.unwrap();
+    walk.was("job", Budget::of(0, 0, 1, 1));
+    ledger.contract(&now, &job, &account).await.unwrap();
+    walk.was("contract on a job", Budget::of(2, 4, 2, 2));
+    walk.propose(&job, &account, 8).await;
+    walk.was("proposal from one lot", Budget::of(3, 8, 2, 2));
+    ledger.proposal(&now, &account, &job).await.unwrap();
+    walk.was("read a proposal", Budget::of(0, 0, 1, 1));
+    let outcome = Decision::ClientDeclined;
+    ledger.decide(&now, &account, &job, outcome).await.unwrap();
+    walk.was("outcome of a proposal", Budget::of(1, 1, 1, 2));
+    ledger.withdraw(&now, &account, &job).await.unwrap();
+    walk.was("withdrawal of a proposal", Budget::of(1, 4, 2, 2));
+    walk.refund_of(&account, RefundOf::JobId(job)).await;
+    walk.was("refund of a proposal", Budget::of(4, 8, 2, 2));
+    let free = job_id();
+    let post = PostJob {
+        pricing: Pricing::Stated(Connects::ZERO),
+        ..post
+    };
+    ledger.post_job(&now, &free, &post).await.unwrap();
+    walk.meter.take();
+    walk.propose(&free, &account, 0).await;
+    walk.was(
+        "proposal on a job that costs nothing",
+        Budget::of(2, 6, 2, 2),
+    );
 
     let bought = walk.buy(&account, 20).await;
     walk.was("purchase", Budget::of(4, 10, 1, 3));

@@ -7,6 +7,9 @@ use connects::http::{Answer, App, Problem, Request};
 #[path = "../../functions/account/src/main.rs"]
 mod account;
 #[allow(dead_code)]
+#[path = "../../functions/job/src/main.rs"]
+mod job;
+#[allow(dead_code)]
 #[path = "../../functions/purchase/src/main.rs"]
 mod purchase;
 #[allow(dead_code)]
@@ -36,7 +39,7 @@ pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
             })*
         };
     }
-    first_of!(account spend purchase refund redeem_promo wallet);
+    first_of!(account spend purchase refund redeem_promo job wallet);
     Err(Problem::not_found())
 }
 

@@ -102,6 +102,21 @@ impl<'a> Holder<'a> {
         self.stack.admin(Method::POST, path).json(json!({}))
     }
 
+    /// `POST …/proposals` without a key: the job is the natural one.
+    pub fn propose(&self, job: &str, expected_cost: i64) -> Request<'a> {
+        self.propose_with(json!({ "job_id": job, "expected_cost": expected_cost }))
+    }
+
+    /// `POST …/proposals` without a key.
+    pub fn propose_with(&self, body: Value) -> Request<'a> {
+        self.service(Method::POST, "/proposals").json(body)
+    }
+
+    /// `DELETE …/proposals/{job_id}`
+    pub fn withdraw(&self, job: &str) -> Request<'a> {
+        self.service(Method::DELETE, &format!("/proposals/{job}"))
+    }
+
     /// `POST …/redemptions`, without a key: the code is the natural one.
     pub fn redeem(&self, code: &str) -> Request<'a> {
         self.service(Method::POST, "/redemptions")

@@ -159,6 +159,18 @@ impl Stack {
         code
     }
 
+    /// `PUT /v1/jobs/{job_id}` of the backend: a job posted at that time, with these particulars.
+    pub fn post_job(&self, job: &str, posted_at: &str, mut particulars: Value) -> Request<'_> {
+        particulars["posted_at"] = json!(instant(posted_at));
+        self.service(Method::PUT, format!("/v1/jobs/{job}"))
+            .json(particulars)
+    }
+
+    /// `GET /v1/jobs/{job_id}`
+    pub fn job(&self, job: &str) -> Request<'_> {
+        self.service(Method::GET, format!("/v1/jobs/{job}"))
+    }
+
     /// How often a code has been redeemed.
     pub async fn redeemed(&self, code: &str) -> i64 {
         self.admin(Method::GET, format!("/v1/promos/{code}"))

@@ -2,7 +2,7 @@
 //! `CONNECTS_TEST_STORE` names by its address.
 
 use connects::domain::account::{Account, Kind, Open};
-use connects::domain::ids::{AccountId, PersonId, Reason, Seq};
+use connects::domain::ids::{AccountId, JobId, PersonId, Reason, Seq};
 use connects::domain::journal::Entry;
 use connects::domain::key::IdempotencyKey;
 use connects::domain::policy::{BUILT_IN, Policy};
@@ -155,6 +155,11 @@ pub async fn inspect(store: &Store, id: &AccountId) -> Result<Model, String> {
 /// An account id that no other test has.
 pub fn account_id() -> AccountId {
     AccountId::try_new(&unique()).unwrap()
+}
+
+/// A job id that no other test has.
+pub fn job_id() -> JobId {
+    JobId::try_new(&unique()).unwrap()
 }
 
 /// An idempotency key that no other request has.

@@ -1,4 +1,7 @@
-//! Spending: Connects out of the oldest lots, all or nothing, once per idempotency key.
+//! Spending: Connects out of the oldest lots, all or nothing, once; on whatever the backend says,
+//! and on proposals.
+
+mod proposals;
 
 use connects::domain::ids::Reference;
 use connects::domain::spend::SpendCommand;
@@ -15,6 +18,18 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
     match (request.method(), &*request.path()) {
         ("POST", ["v1", "accounts", account, "spends"]) => spend(app, request, account).await,
+        ("POST", ["v1", "accounts", account, "proposals"]) => {
+            proposals::submit(app, request, account).await
+        }
+        ("GET", ["v1", "accounts", account, "proposals", job]) => {
+            proposals::get(app, request, account, job).await
+        }
+        ("DELETE", ["v1", "accounts", account, "proposals", job]) => {
+            proposals::withdraw(app, request, account, job).await
+        }
+        ("PUT", ["v1", "jobs", job, "proposals", account, "outcome"]) => {
+            proposals::decide(app, request, account, job).await
+        }
         _ => Err(Problem::not_found()),
     }
 }

@@ -11,10 +11,13 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 
 use super::account::{Account, Balance, Profile, Status};
-use super::ids::{AccountId, LotId, OperationId, PersonId, PromoCode, Reason, Reference, Seq};
+use super::ids::{
+    AccountId, JobId, LotId, OperationId, PersonId, PromoCode, Reason, Reference, Seq,
+};
 use super::journal::{Entry, EntryType};
 use super::lot::{Birth, Lot, Slice, Source};
 use super::policy::Policy;
+use super::proposal::Proposal;
 use super::purchase::Purchase;
 use super::receipt::Receipt;
 use super::refusal::Refusal;
@@ -98,6 +101,15 @@ pub enum Guard {
         /// The slot it is counted in.
         slot: u32,
         /// The terms' version.
+        version: u64,
+    },
+    /// A proposal is new, or moves on: the revision before it is what the item must have.
+    Proposal(Proposal),
+    /// The job takes proposals, at the price that was read.
+    OpenJob {
+        /// The job.
+        job: JobId,
+        /// The price's version.
         version: u64,
     },
     /// A purchase moves on.
@@ -659,7 +671,7 @@ mod tests {
     use super::super::account::{Amend, Kind};
     use super::super::lot;
     use super::super::policy::built_in;
-    use super::super::refund::{RefundCommand, RefundOf, RefundReason};
+    use super::super::refund::{Charged, RefundCommand, RefundOf, RefundReason};
     use super::super::settle::settle;
     use super::super::testing::{
         OPENED, account_id, at, connects, draft, open, opened, operation, spend, spent, stored,
@@ -745,7 +757,7 @@ mod tests {
             };
             let id = operation(Operation::Refund, "r");
             let draft = draft(&policy, account.clone(), OPENED);
-            command.plan(draft, &id, Some(spent))
+            command.plan(draft, &id, Some(&Charged::Spend(spent.clone())))
         };
         let (receipt, plan) = refund(7, &spent).unwrap();
         let back: Vec<_> = receipt

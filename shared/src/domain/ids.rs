@@ -158,6 +158,8 @@ pub enum Operation {
     Refund,
     /// `rd_…`
     Redemption,
+    /// `pr_…`
+    Proposal,
 }
 
 impl Operation {
@@ -168,6 +170,7 @@ impl Operation {
             Self::Purchase => "pu",
             Self::Refund => "rf",
             Self::Redemption => "rd",
+            Self::Proposal => "pr",
         }
     }
 }
@@ -396,6 +399,7 @@ mod tests {
             (Operation::Purchase, "pu_"),
             (Operation::Refund, "rf_"),
             (Operation::Redemption, "rd_"),
+            (Operation::Proposal, "pr_"),
         ];
         for (kind, prefix) in kinds {
             let id = OperationId::derive(&account("a1"), kind, "k");

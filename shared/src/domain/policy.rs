@@ -6,6 +6,7 @@ use chrono::{Days, Months, NaiveDate};
 use serde::{Deserialize, Serialize};
 
 use super::account::{Kind, Plan};
+use super::job::RateCard;
 use super::lot::{Lot, Source};
 use super::refusal::Invalid;
 use super::time::Time;
@@ -19,7 +20,7 @@ const MAX_GRANTS_PER_CYCLE: usize = 4;
 
 /// The most that one grant or bonus may bring: as much as the most that one request may move. Sums
 /// of such amounts stay far within what a journal's signed amounts hold.
-const MAX_AMOUNT: Connects = Connects::new(1_000_000);
+pub(super) const MAX_AMOUNT: Connects = Connects::new(1_000_000);
 
 /// A policy that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,8 @@ pub struct Policy {
     pub grants: BTreeMap<Kind, BTreeMap<Plan, Vec<Grant>>>,
     /// Prices and bounds of buying.
     pub purchases: PurchasePolicy,
+    /// What proposals cost.
+    pub jobs: RateCard,
 }
 
 /// `[lots]`
@@ -192,8 +195,9 @@ impl Policy {
                 "purchases.cancel_after_hours must be from 1 to 720",
             ),
         ];
-        match rules.iter().find(|(kept, _)| !kept) {
-            Some((_, broken)) => Err(PolicyError::Value(broken)),
+        let broken = rules.iter().find(|(kept, _)| !kept);
+        match broken.map(|(_, broken)| *broken).or(self.jobs.broken()) {
+            Some(broken) => Err(PolicyError::Value(broken)),
             None => Ok(self),
         }
     }
@@ -358,6 +362,24 @@ mod tests {
             ("agency = [10,", "agency = [1_000_001,"),
             ("agency = [10,", "# agency = [10,"),
             ("plus = []", &format!("plus = [{}]", GRANT.repeat(5))),
+            ("maximum = 30", "maximum = 1"),
+            ("maximum = 30", "maximum = 1000001"),
+            ("percent = 100", "percent = 49"),
+            ("percent = 100", "percent = 201"),
+            ("minimum = 50", "minimum = 0"),
+            ("maximum = 200", "maximum = 1001"),
+            ("{ from = 0, cost = 4 }", "{ from = 1, cost = 4 }"),
+            ("{ from = 0, cost = 0 }", "{ from = 1, cost = 0 }"),
+            ("{ from = 10_000, cost", "{ from = 0, cost"),
+            ("{ from = 10_000, cost", "{ from = 50_000, cost"),
+            ("{ from = 10_000, cost", "{ from = 50_001, cost"),
+            ("{ from = 13, cost", "{ from = 26, cost"),
+            ("{ from = 0, cost = 4 }", "{ from = 0, cost = 1000001 }"),
+            ("unstated = 6", "unstated = 1000001"),
+            ("unstated = 2", "unstated = 1000001"),
+            ("{ from = 0, cost = 4 }", "{ from = 0, cost = 4, to = 9 }"),
+            ("[jobs.budget.hourly]", "[jobs.budget.weekly]"),
+            ("{ from = 0, cost = 4 }", &bands(61)),
         ] {
             let text = BUILT_IN.replacen(good, bad, 1);
             assert_ne!(text, BUILT_IN, "{good} is not in the policy any more");
@@ -379,11 +401,28 @@ mod tests {
             ("cancel_after_hours = 24", "cancel_after_hours = 720"),
             ("agency = [10,", "agency = [1_000_000,"),
             ("plus = []", &format!("plus = [{}]", GRANT.repeat(4))),
+            ("maximum = 30", "maximum = 2"),
+            ("maximum = 30", "maximum = 1000000"),
+            ("percent = 100", "percent = 50"),
+            ("percent = 100", "percent = 200"),
+            ("minimum = 50", "minimum = 1"),
+            ("maximum = 200", "maximum = 1000"),
+            ("{ from = 10_000, cost", "{ from = 49_999, cost"),
+            ("{ from = 0, cost = 4 }", "{ from = 0, cost = 1000000 }"),
+            ("unstated = 2", "unstated = 1000000"),
+            ("{ from = 0, cost = 4 }", &bands(60)),
         ] {
             let text = BUILT_IN.replacen(good, limit, 1);
             assert_ne!(text, BUILT_IN, "{good} is not in the policy any more");
             assert!(Policy::parse(&text).is_ok(), "{limit}");
         }
+    }
+
+    /// So many bands, where the built-in scale has one and four to follow.
+    fn bands(count: u64) -> String {
+        let band = |from| format!("{{ from = {from}, cost = 4 }}");
+        let bands: Vec<String> = (0..count).map(band).collect();
+        bands.join(", ")
     }
 
     const GRANT: &str = "{ source = \"monthly_free\", amount = 1 },";

@@ -7,6 +7,7 @@ use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Reason};
 use super::key::IdempotencyKey;
 use super::lot::{SliceView, last_of, views};
+use super::proposal::Proposal;
 use super::receipt::Receipt;
 use super::refusal::Refusal;
 use super::units::Connects;
@@ -77,14 +78,13 @@ impl RefundCommand {
         &self,
         mut draft: Draft<'_>,
         id: &OperationId,
-        spend: Option<&Receipt>,
+        charged: Option<&Charged>,
     ) -> Result<(Receipt, Option<Plan>), Unplanned> {
-        let spend = match (&self.of, spend) {
-            (RefundOf::SpendId(_), Some(spend)) => spend,
-            (RefundOf::SpendId(_), None) => return Err(Refusal::SpendNotFound.into()),
-            // No account has a proposal yet: they come with the job routes.
-            (RefundOf::JobId(_), _) => return Err(Refusal::ProposalNotFound.into()),
-        };
+        let charged = charged.ok_or(match &self.of {
+            RefundOf::SpendId(_) => Refusal::SpendNotFound,
+            RefundOf::JobId(_) => Refusal::ProposalNotFound,
+        })?;
+        let spend = charged.receipt();
         let returnable = spend.returnable();
         let amount = self.amount.unwrap_or(returnable);
         if amount > returnable || returnable.is_zero() {
@@ -94,7 +94,7 @@ impl RefundCommand {
         let seq = draft.account().head.seq.next();
         let reason = Reason::of(self.reason.as_str());
         let slices = draft
-            .give_back(&back, reason, spend.reference.clone())
+            .give_back(&back, reason.clone(), spend.reference.clone())
             .ok_or(Unplanned::Stale)?;
         let receipt = Receipt {
             id: id.clone(),
@@ -107,15 +107,34 @@ impl RefundCommand {
             reference: spend.reference.clone(),
             returned: Connects::ZERO,
         };
-        let (_, plan) = draft.finish(vec![
-            Guard::NewReceipt(receipt.clone()),
-            Guard::Returned {
+        let returned = match charged {
+            Charged::Spend(spend) => Guard::Returned {
                 spend: spend.id.clone(),
                 was: spend.returned,
                 now: spend.returned + amount,
             },
-        ]);
+            Charged::Proposal(proposal) => Guard::Proposal(proposal.returned(amount, reason)),
+        };
+        let (_, plan) = draft.finish(vec![Guard::NewReceipt(receipt.clone()), returned]);
         Ok((receipt, plan))
+    }
+}
+
+/// What took the Connects that a refund gives back.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Charged {
+    /// A plain spend, by its receipt.
+    Spend(Receipt),
+    /// A proposal.
+    Proposal(Proposal),
+}
+
+impl Charged {
+    fn receipt(&self) -> &Receipt {
+        match self {
+            Self::Spend(receipt) => receipt,
+            Self::Proposal(proposal) => &proposal.charge,
+        }
     }
 }
 

@@ -70,6 +70,26 @@ pub enum Refusal {
     /// The account has no proposal on that job.
     #[error("no proposal on this job")]
     ProposalNotFound,
+    /// No such job.
+    #[error("no such job")]
+    JobNotFound,
+    /// The job takes no proposals any more.
+    #[error("the job is closed")]
+    JobClosed,
+    /// The account has a proposal on the job, if only a withdrawn one.
+    #[error("the account has a proposal on this job")]
+    AlreadyProposed {
+        /// The proposal as it stands.
+        existing: Value,
+    },
+    /// The job costs more than the submitter expects.
+    #[error("the job costs {required} Connects now, not {expected}")]
+    PriceChanged {
+        /// What was expected.
+        expected: Connects,
+        /// What it costs.
+        required: Connects,
+    },
     /// No such promo code.
     #[error("no such promo code")]
     PromoUnknown,
@@ -159,6 +179,10 @@ impl Refusal {
             Self::PurchaseNotFound => (404, "purchase_not_found"),
             Self::SpendNotFound => (404, "spend_not_found"),
             Self::ProposalNotFound => (404, "proposal_not_found"),
+            Self::JobNotFound => (404, "job_not_found"),
+            Self::JobClosed => (409, "job_closed"),
+            Self::AlreadyProposed { .. } => (409, "already_proposed"),
+            Self::PriceChanged { .. } => (409, "price_changed"),
             Self::PromoUnknown => (404, "promo_unknown"),
             Self::AccountExists => (409, "account_exists"),
             Self::AccountSuspended => (409, "account_suspended"),
@@ -188,8 +212,11 @@ impl Refusal {
                 required,
             } => json!({ "available": available, "required": required }),
             Self::RefundExceedsSpend { returnable } => json!({ "returnable": returnable }),
-            Self::PromoAlreadyRedeemed { existing } | Self::AlreadyChargedBack { existing } => {
-                json!({ "existing": existing })
+            Self::PromoAlreadyRedeemed { existing }
+            | Self::AlreadyChargedBack { existing }
+            | Self::AlreadyProposed { existing } => json!({ "existing": existing }),
+            Self::PriceChanged { expected, required } => {
+                json!({ "expected": expected, "required": required })
             }
             Self::PromoInUse { redeemed } => json!({ "redeemed": redeemed }),
             Self::PaymentDeclined { purchase } => json!({ "purchase": purchase }),
@@ -237,6 +264,23 @@ mod tests {
             (Refusal::SpendNotFound, 404, "spend_not_found", &none),
             (Refusal::ProposalNotFound, 404, "proposal_not_found", &none),
             (Refusal::PromoUnknown, 404, "promo_unknown", &none),
+            (Refusal::JobNotFound, 404, "job_not_found", &none),
+            (Refusal::JobClosed, 409, "job_closed", &none),
+            (
+                Refusal::AlreadyProposed { existing: value() },
+                409,
+                "already_proposed",
+                &json!({ "existing": { "a": 1 } }),
+            ),
+            (
+                Refusal::PriceChanged {
+                    expected: some(8),
+                    required: some(10),
+                },
+                409,
+                "price_changed",
+                &json!({ "expected": 8, "required": 10 }),
+            ),
             (Refusal::AccountExists, 409, "account_exists", &none),
             (Refusal::AccountSuspended, 409, "account_suspended", &none),
             (

@@ -57,48 +57,85 @@ impl SpendCommand {
         mut draft: Draft<'_>,
         id: &OperationId,
     ) -> Result<(Receipt, Option<Plan>), Unplanned> {
-        let balance = draft.account().balance();
-        if draft.is_suspended() && !present(Defect::SuspendedSpends) {
-            return Err(Refusal::AccountSuspended.into());
-        }
-        if !balance.debt.is_zero() {
-            return Err(Refusal::InDebt { debt: balance.debt }.into());
-        }
-        if balance.available < self.amount {
-            return Err(Refusal::InsufficientConnects {
-                available: balance.available,
-                required: self.amount,
-            }
-            .into());
-        }
-        let reference = self
-            .reference
-            .clone()
-            .unwrap_or_else(|| Reference::of("spend", id));
-        let slices = draft
-            .spend(self.amount, self.reason.clone(), reference.clone())
-            .ok_or_else(too_many_lots)?;
-        let receipt = Receipt {
+        may_spend(&draft, self.amount)?;
+        let reference = self.reference.clone();
+        let charge = Charge {
             id: id.clone(),
             fingerprint: self.fingerprint(),
             key: None,
-            seq: draft.account().head.seq,
             amount: self.amount,
-            slices,
-            after: draft.account().balance(),
-            reference,
-            returned: Connects::ZERO,
+            field: "amount",
+            reason: self.reason.clone(),
+            reference: reference.unwrap_or_else(|| Reference::of("spend", id)),
         };
+        let receipt = charge.take(&mut draft)?;
         let (_, plan) = draft.finish(vec![Guard::NewReceipt(receipt.clone())]);
         Ok((receipt, plan))
     }
 }
 
-fn too_many_lots() -> Refusal {
+/// Whether an account may be charged that much at all, however much it has.
+///
+/// # Errors
+/// `account_suspended`; `in_debt`, unless it is nothing.
+pub(super) fn may_spend(draft: &Draft<'_>, amount: Connects) -> Result<(), Refusal> {
+    let debt = draft.account().balance().debt;
+    if draft.is_suspended() && !present(Defect::SuspendedSpends) {
+        return Err(Refusal::AccountSuspended);
+    }
+    if !debt.is_zero() && !amount.is_zero() {
+        return Err(Refusal::InDebt { debt });
+    }
+    Ok(())
+}
+
+/// What an operation takes.
+pub(super) struct Charge {
+    pub id: OperationId,
+    pub fingerprint: Fingerprint,
+    pub key: Option<IdempotencyKey>,
+    pub amount: Connects,
+    /// What asks for so much, in the request.
+    pub field: &'static str,
+    pub reason: Reason,
+    pub reference: Reference,
+}
+
+impl Charge {
+    /// Takes it out of the oldest lots.
+    ///
+    /// # Errors
+    /// `insufficient_connects`.
+    pub fn take(self, draft: &mut Draft<'_>) -> Result<Receipt, Refusal> {
+        let available = draft.account().balance().available;
+        if available < self.amount {
+            return Err(Refusal::InsufficientConnects {
+                available,
+                required: self.amount,
+            });
+        }
+        let slices = draft
+            .spend(self.amount, self.reason, self.reference.clone())
+            .ok_or_else(|| too_many_lots(self.field))?;
+        Ok(Receipt {
+            id: self.id,
+            fingerprint: self.fingerprint,
+            key: self.key,
+            seq: draft.account().head.seq,
+            amount: self.amount,
+            slices,
+            after: draft.account().balance(),
+            reference: self.reference,
+            returned: Connects::ZERO,
+        })
+    }
+}
+
+fn too_many_lots(field: &str) -> Refusal {
     let detail = "lies in more lots than one spend can name; spend less at once";
     Refusal::Invalid(Invalid {
         code: super::refusal::InvalidCode::AboveMaximum,
-        field: "amount".to_owned(),
+        field: field.to_owned(),
         detail: detail.to_owned(),
     })
 }

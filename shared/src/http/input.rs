@@ -28,7 +28,7 @@ use crate::ledger::Fault;
 pub const MAX_BODY: usize = 64 * 1024;
 
 /// The most Connects that a request may move.
-const MAX_CONNECTS: i64 = 1_000_000;
+pub const MAX_CONNECTS: i64 = 1_000_000;
 
 /// The most money that a request may name, in minor units: a million units of a currency.
 const MAX_MONEY: i64 = 100_000_000;
@@ -132,6 +132,13 @@ impl Fields {
         self.note(invalid.into());
     }
 
+    /// Notes that this caller may not send a field, if it is there.
+    pub fn forbid(&mut self, name: &str) {
+        if self.values.contains_key(name) {
+            self.note(Problem::forbidden());
+        }
+    }
+
     /// Takes over the findings of fields that were read apart and of which none may be left.
     pub(super) fn refuse_all_of(&mut self, others: Self) {
         if let Err(problem) = others.finish(|| Some(())) {
@@ -142,11 +149,12 @@ impl Fields {
     /// The command, if every field could be read and none is left over.
     ///
     /// # Errors
-    /// A 400 if there is one; else the first left-over field; else the first bad value.
+    /// A 403 or else a 400 if there is one; else the first left-over field; else the first bad
+    /// value.
     pub fn finish<T>(mut self, build: impl FnOnce() -> Option<T>) -> Result<T, Problem> {
-        let is_malformed = self.worst.as_ref().is_some_and(|p| p.status() == 400);
+        let goes_first = self.worst.as_ref().is_some_and(|p| p.status() != 422);
         if let Some(name) = self.values.keys().next()
-            && !is_malformed
+            && !goes_first
         {
             return Err(Problem::unknown_field(&format!("{}{name}", self.prefix)));
         }
@@ -314,7 +322,8 @@ pub fn both<A, B>(a: Result<A, Problem>, b: Result<B, Problem>) -> Result<(A, B)
 }
 
 /// What was read, or what is wrong with it; but of something that does not exist only that is
-/// said. The look-up happens only when there is an input error to answer.
+/// said. The look-up happens only when there is an input error to answer. What the caller may not
+/// ask for at all goes before either.
 ///
 /// # Errors
 /// `missing` when the thing does not exist, else the input error.
@@ -325,7 +334,7 @@ pub async fn input<T>(
 ) -> Result<T, Problem> {
     match parsed {
         Ok(value) => Ok(value),
-        Err(problem) if exists.await? => Err(problem),
+        Err(problem) if problem.status() == 403 || exists.await? => Err(problem),
         Err(_) => Err(missing.into()),
     }
 }
@@ -608,6 +617,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_caller_may_not_send_goes_before_whatever_is_wrong() {
+        let read = |body: &str| {
+            let mut body = Fields::of_body(body.as_bytes())?;
+            body.forbid("reason");
+            let amount = body.required("amount", connects);
+            let reason = body.optional("reason", text(Reason::try_new));
+            body.finish(|| Some((amount?, reason?)))
+        };
+        for (body, code) in [
+            (r#"{"amount":1}"#, "ok"),
+            (r#"{"amount":1,"reason":"x"}"#, "forbidden"),
+            (r#"{"amount":1,"reason":null}"#, "forbidden"),
+            (r#"{"amount":"1","reason":"x","note":1}"#, "forbidden"),
+            (r#"{"amount":0}"#, "below_minimum"),
+            (r#"{"amount":0,"note":1}"#, "unknown_field"),
+            (r#"{"amount":"#, "malformed_request"),
+        ] {
+            assert_eq!(told(read(body)).0, code, "{body}");
+        }
+    }
+
+    #[test]
     fn the_words_of_an_enumeration_are_named() {
         let problem = word::<Kind>("kind", Json::Text("robot".to_owned())).unwrap_err();
         let answer = super::super::answer::Answer::from(problem);
@@ -733,6 +764,11 @@ mod tests {
         assert_eq!(
             told(input(bad(), gone(), missing()).await).0,
             "account_not_found"
+        );
+        let forbidden = Err::<(), _>(Problem::forbidden());
+        assert_eq!(
+            told(input(forbidden, gone(), missing()).await).0,
+            "forbidden"
         );
         // Good input is not looked up: the ledger will find out by itself.
         assert_eq!(told(input(Ok(()), gone(), missing()).await).0, "ok");

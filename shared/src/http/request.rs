@@ -136,6 +136,9 @@ pub(super) fn route(segments: &[&str]) -> String {
             Some(&"accounts") => "{account_id}",
             Some(&"purchases") => "{purchase_id}",
             Some(&"promos") => "{code}",
+            Some(&"jobs") => "{job_id}",
+            Some(&"proposals") if segments.get(1) == Some(&"jobs") => "{account_id}",
+            Some(&"proposals") => "{job_id}",
             _ => *segment,
         }
     });
@@ -202,6 +205,15 @@ mod tests {
                 "/v1/accounts/{account_id}/purchases/{purchase_id}/chargeback",
             ),
             ("/v1/promos/SPRING", "/v1/promos/{code}"),
+            ("/v1/jobs/J1/contracts", "/v1/jobs/{job_id}/contracts"),
+            (
+                "/v1/jobs/J1/proposals/a1/outcome",
+                "/v1/jobs/{job_id}/proposals/{account_id}/outcome",
+            ),
+            (
+                "/v1/accounts/a1/proposals/J1",
+                "/v1/accounts/{account_id}/proposals/{job_id}",
+            ),
             (
                 "/v1/accounts/a1/purchases",
                 "/v1/accounts/{account_id}/purchases",

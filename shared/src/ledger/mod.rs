@@ -8,6 +8,7 @@
 //! account.
 
 mod accounts;
+mod jobs;
 mod operations;
 mod purchases;
 mod sweeps;
@@ -23,9 +24,8 @@ pub use sweeps::Report;
 use crate::defect::{self, Defect, present};
 use crate::domain::account::Account;
 use crate::domain::draft::{Draft, Plan, Unplanned};
-use crate::domain::ids::{AccountId, OperationId};
+use crate::domain::ids::AccountId;
 use crate::domain::policy::Policy;
-use crate::domain::receipt::Receipt;
 use crate::domain::refusal::{Invalid, Refusal};
 use crate::domain::settle::{self, Settled};
 use crate::domain::time::Time;
@@ -203,24 +203,21 @@ impl Ledger {
         }
     }
 
-    /// An operation that happens once under its id. Read together: the account, the receipt and
-    /// the `facts` from outside the account that its plan needs. `found` judges a receipt that is
-    /// there already.
-    async fn once<F>(
+    /// An operation that happens once and leaves a receipt. Read together: the account, the
+    /// receipt if one is `stored`, and the `facts` from outside the account that its plan needs.
+    /// `found` judges a receipt that is there already.
+    async fn once<R, F>(
         &self,
         context: &Context,
         account: &AccountId,
-        id: &OperationId,
+        stored: impl AsyncFn() -> Result<Option<R>, StoreError>,
         facts: impl AsyncFn(u32) -> Result<F, StoreError>,
-        found: impl Fn(Receipt, &Draft<'_>, &F) -> Result<Receipt, Refusal>,
-        plan: impl Fn(Draft<'_>, &F) -> Result<(Receipt, Option<Plan>), Unplanned>,
-    ) -> Result<Outcome<Receipt>, Error> {
+        found: impl Fn(R, &Draft<'_>, &F) -> Result<R, Refusal>,
+        plan: impl Fn(Draft<'_>, &F) -> Result<(R, Option<Plan>), Unplanned>,
+    ) -> Result<Outcome<R>, Error> {
         self.retry(context, async |lost| {
-            let (state, receipt, facts) = futures::try_join!(
-                self.store.load(account),
-                self.store.receipt(account, id),
-                facts(lost),
-            )?;
+            let (state, receipt, facts) =
+                futures::try_join!(self.store.load(account), stored(), facts(lost))?;
             let state = state.ok_or(Refusal::AccountNotFound)?;
             if let Some(receipt) = receipt {
                 let settled = self.settle(context, state);
@@ -240,7 +237,7 @@ impl Ledger {
                 Err(Unplanned::Refused(refusal)) if present(Defect::RefusalAtOnce) => {
                     Err(refusal.into())
                 }
-                Err(Unplanned::Refused(refusal)) => match self.store.receipt(account, id).await? {
+                Err(Unplanned::Refused(refusal)) => match stored().await? {
                     None => Err(refusal.into()),
                     Some(receipt) => {
                         let receipt = found(receipt, &draft, &facts)?;

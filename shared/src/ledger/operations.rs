@@ -5,7 +5,7 @@ use crate::defect::{Defect, present};
 use crate::domain::ids::{AccountId, Operation, PromoCode};
 use crate::domain::key::IdempotencyKey;
 use crate::domain::promo::{self, PromoFacts, PromoView, RedeemAnswer, RedeemCommand, Terms};
-use crate::domain::refund::{RefundAnswer, RefundCommand, RefundOf};
+use crate::domain::refund::{Charged, RefundAnswer, RefundCommand, RefundOf};
 use crate::domain::refusal::Refusal;
 use crate::domain::spend::{SpendAnswer, SpendCommand};
 
@@ -28,7 +28,7 @@ impl Ledger {
             .once(
                 context,
                 account,
-                &id,
+                async || self.store.receipt(account, &id).await,
                 async |_| Ok(()),
                 |receipt, _, ()| receipt.for_request(&fingerprint),
                 |draft, ()| command.plan(draft, &id),
@@ -55,16 +55,21 @@ impl Ledger {
             .once(
                 context,
                 account,
-                &id,
+                async || self.store.receipt(account, &id).await,
                 async |_| match &command.of {
                     // Refunds and redemptions have receipts too; what they brought is not refunded.
                     RefundOf::SpendId(spend) if spend.is(Operation::Spend) => {
-                        self.store.receipt(account, spend).await
+                        let receipt = self.store.receipt(account, spend).await?;
+                        Ok(receipt.map(Charged::Spend))
                     }
-                    RefundOf::SpendId(_) | RefundOf::JobId(_) => Ok(None),
+                    RefundOf::SpendId(_) => Ok(None),
+                    RefundOf::JobId(job) => {
+                        let proposal = self.store.proposal(job, account).await?;
+                        Ok(proposal.map(Charged::Proposal))
+                    }
                 },
                 |receipt, _, _| receipt.for_request(&fingerprint),
-                |draft, spend| command.plan(draft, &id, spend.as_ref()),
+                |draft, charged| command.plan(draft, &id, charged.as_ref()),
             )
             .await?;
         Ok(outcome.map(RefundAnswer::from))
@@ -88,7 +93,7 @@ impl Ledger {
             .once(
                 context,
                 account,
-                &id,
+                async || self.store.receipt(account, &id).await,
                 async |lost| {
                     let promo = self.store.promo(code).await?;
                     let slots = match &promo {

@@ -35,7 +35,7 @@ use super::items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, number, t
 use super::meter::Access;
 use super::{DueKind, Store, StoreError, broken, keys};
 
-const IS_NEW: &str = "attribute_not_exists(pk)";
+pub const IS_NEW: &str = "attribute_not_exists(pk)";
 
 impl Store {
     /// Commits a plan: all of it, or nothing.
@@ -112,7 +112,7 @@ impl Store {
             Some(_) => self.put_where(
                 item,
                 "version = :was",
-                [(":was", number(promo.version - 1))],
+                named([(":was", number(promo.version - 1))]),
             ),
         };
         let counters = slots.iter().enumerate().map(|(n, slot)| {
@@ -123,7 +123,7 @@ impl Store {
                 Some(was) => self.put_where(
                     item,
                     "used = :used AND version = :was",
-                    [(":used", number(was.used)), (":was", number(was.version))],
+                    named([(":used", number(was.used)), (":was", number(was.version))]),
                 ),
             }
         });
@@ -142,7 +142,8 @@ impl Store {
         account: &AccountId,
         purchase: &Purchase,
     ) -> Result<(), StoreError> {
-        self.put(purchase_item(account, purchase)?, IS_NEW).await
+        self.put(purchase_item(account, purchase)?, IS_NEW, None)
+            .await
     }
 
     /// Writes down that a pending purchase is definitely not paid.
@@ -169,7 +170,7 @@ impl Store {
             .map(|_| ())
     }
 
-    async fn transact(&self, actions: Vec<TransactWriteItem>) -> Result<(), StoreError> {
+    pub(super) async fn transact(&self, actions: Vec<TransactWriteItem>) -> Result<(), StoreError> {
         for actions in broken::sent(actions) {
             self.send(actions).await?;
         }
@@ -182,7 +183,8 @@ impl Store {
     )]
     async fn send(&self, actions: Vec<TransactWriteItem>) -> Result<(), StoreError> {
         let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
-        let items = actions.len();
+        let checks = actions.iter().filter(|a| a.condition_check().is_some());
+        let items = actions.len() - checks.count();
         let request = self
             .client
             .transact_write_items()
@@ -320,6 +322,8 @@ impl Store {
                 "version = :version AND (attribute_not_exists(cap) OR used < cap)",
                 [(":one", number(1)), (":version", number(version))],
             ),
+            Guard::Proposal(proposal) => self.proposal_action(proposal),
+            Guard::OpenJob { job, version } => self.open_job_check(job, *version),
             Guard::Purchase { purchase } => {
                 let (condition, names, values) = purchase_condition(purchase);
                 Put::builder()
@@ -335,21 +339,25 @@ impl Store {
         }
     }
 
-    fn put_if(&self, item: Item, condition: &str) -> Result<TransactWriteItem, StoreError> {
-        self.put_where(item, condition, [])
-    }
-
-    fn put_where<const N: usize>(
+    pub(super) fn put_if(
         &self,
         item: Item,
         condition: &str,
-        values: [(&str, AttributeValue); N],
+    ) -> Result<TransactWriteItem, StoreError> {
+        self.put_where(item, condition, None)
+    }
+
+    pub(super) fn put_where(
+        &self,
+        item: Item,
+        condition: &str,
+        values: Values,
     ) -> Result<TransactWriteItem, StoreError> {
         Put::builder()
             .table_name(&self.table)
             .set_item(Some(item))
             .condition_expression(condition)
-            .set_expression_attribute_values(named(values))
+            .set_expression_attribute_values(values)
             .build()
             .map(|put| TransactWriteItem::builder().put(put).build())
             .map_err(rejected)
@@ -376,7 +384,7 @@ impl Store {
     }
 }
 
-type Values = Option<HashMap<String, AttributeValue>>;
+pub type Values = Option<HashMap<String, AttributeValue>>;
 type Names = Option<HashMap<String, String>>;
 
 fn named<const N: usize>(values: [(&str, AttributeValue); N]) -> Values {
@@ -425,6 +433,6 @@ fn purchase_condition(purchase: &Purchase) -> (&'static str, Names, Values) {
     }
 }
 
-fn rejected(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
+pub fn rejected(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
     StoreError::Rejected(error.to_string())
 }

@@ -5,6 +5,7 @@ use crate::domain::ids::{AccountId, LotId, OperationId};
 use crate::domain::lot::Lot;
 use crate::domain::time::{self, Time};
 
+use super::commit::IS_NEW;
 use super::items::{Item, NoticeItem, text, text_of, to_item};
 use super::meter::Access;
 use super::{DueKind, Store, StoreError, keys};
@@ -93,7 +94,7 @@ impl Store {
             keys::expiry_notice(lot.birth().id, days),
             &notice,
         )?;
-        match self.put(item, "attribute_not_exists(pk)").await {
+        match self.put(item, IS_NEW, None).await {
             Ok(()) => Ok(true),
             Err(StoreError::Lost) => Ok(false),
             Err(error) => Err(error),

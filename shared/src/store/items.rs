@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::account::{Balance, Kind, Plan, Profile, Status};
 use crate::domain::ids::{
-    AccountId, Fingerprint, LotId, OperationId, PersonId, Reason, Reference, Seq,
+    AccountId, Fingerprint, JobId, LotId, OperationId, PersonId, Reason, Reference, Seq,
 };
 use crate::domain::journal::{Entry, EntryType};
 use crate::domain::key::IdempotencyKey;
 use crate::domain::lot::{Birth, Lot, Source};
+use crate::domain::proposal::{Decision, FreeReason, Proposal, ProposalState};
 use crate::domain::receipt::Receipt;
 use crate::domain::seal::{FORMAT, Seal};
 use crate::domain::time::{self, Time};
@@ -303,6 +304,58 @@ impl TryFrom<ReceiptItem> for Receipt {
             },
             reference: item.reference,
             returned: item.returned,
+        })
+    }
+}
+
+/// A proposal is a receipt and what became of it.
+#[derive(Serialize, Deserialize)]
+pub struct ProposalItem {
+    #[serde(flatten)]
+    charge: ReceiptItem,
+    job_id: JobId,
+    account_id: AccountId,
+    #[serde(default)]
+    free_reason: Option<FreeReason>,
+    job_version: u64,
+    state: ProposalState,
+    #[serde(default)]
+    outcome: Option<Decision>,
+    #[serde(default)]
+    returned_for: Option<Reason>,
+    revision: u64,
+}
+
+impl From<&Proposal> for ProposalItem {
+    fn from(proposal: &Proposal) -> Self {
+        Self {
+            charge: ReceiptItem::from(&proposal.charge),
+            job_id: proposal.job_id.clone(),
+            account_id: proposal.account_id.clone(),
+            free_reason: proposal.free_reason,
+            job_version: proposal.job_version,
+            state: proposal.state,
+            outcome: proposal.outcome,
+            returned_for: proposal.returned_for.clone(),
+            revision: proposal.revision,
+        }
+    }
+}
+
+impl TryFrom<ProposalItem> for Proposal {
+    type Error = StoreError;
+
+    fn try_from(item: ProposalItem) -> Result<Self, StoreError> {
+        Ok(Self {
+            charge: item.charge.try_into()?,
+            job_id: item.job_id,
+            account_id: item.account_id,
+            free_reason: item.free_reason,
+            job_version: item.job_version,
+            state: item.state,
+            outcome: item.outcome,
+            returned_for: item.returned_for,
+            revision: item.revision,
         })
     }
 }

@@ -5,7 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::domain::ids::{AccountId, LotId, OperationId, PersonId, PromoCode, Seq};
+use crate::domain::ids::{AccountId, JobId, LotId, OperationId, PersonId, PromoCode, Seq};
 use crate::domain::lot::Birth;
 use crate::domain::time;
 
@@ -14,6 +14,7 @@ pub const DUE_SHARDS: u32 = 64;
 
 pub const PROFILE: &str = "PROFILE";
 pub const PERSON: &str = "SIGNUP";
+pub const JOB: &str = "JOB";
 pub const PROMO: &str = "PROMO";
 pub const SLOT: &str = "SLOT";
 pub const SANDBOX: &str = "CHARGE";
@@ -34,6 +35,18 @@ pub fn account_of(pk: &str) -> Option<AccountId> {
 
 pub fn person(id: &PersonId) -> String {
     format!("PERSON#{id}")
+}
+
+pub fn job(id: &JobId) -> String {
+    format!("JOB#{id}")
+}
+
+pub fn contract(account: &AccountId) -> String {
+    format!("CONTRACT#{account}")
+}
+
+pub fn proposal(account: &AccountId) -> String {
+    format!("PROPOSAL#{account}")
 }
 
 pub fn promo(code: &PromoCode) -> String {

@@ -11,6 +11,7 @@ mod client;
 mod commit;
 mod due;
 mod items;
+mod jobs;
 mod keys;
 mod meter;
 mod sandbox;
@@ -40,6 +41,7 @@ use crate::domain::promo::{Promo, PromoState, Slot};
 use crate::domain::purchase::Purchase;
 use crate::domain::receipt::Receipt;
 
+use commit::Values;
 use items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, from_item, text, text_of};
 use meter::{Access, Consumed};
 
@@ -433,13 +435,14 @@ impl Store {
         Ok(answer.item)
     }
 
-    async fn put(&self, item: Item, condition: &str) -> Result<(), StoreError> {
+    async fn put(&self, item: Item, condition: &str, values: Values) -> Result<(), StoreError> {
         let request = self
             .client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item))
             .condition_expression(condition)
+            .set_expression_attribute_values(values)
             .set_return_consumed_capacity(self.capacity());
         self.call(Access::Write(1), request.send())
             .await

@@ -10,7 +10,7 @@ mod values;
 
 use connects_tests::client::Request;
 use connects_tests::holder::Holder;
-use connects_tests::stack::{Stack, fresh, fresh_code};
+use connects_tests::stack::{Stack, fresh, fresh_code, instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -112,6 +112,16 @@ async fn world(stack: &Stack) -> World<'_> {
         "valid_from": "2020-01-01T00:00:00Z", "valid_until": "2100-01-01T00:00:00Z",
     });
     stack.put_promo(&code, terms.clone()).at(NOW).await.is(201);
+    let job = fresh("job");
+    let details = json!({
+        "contract_kind": "fixed", "duration_weeks": 6,
+        "budget": { "amount": 50_000, "currency": "USD" },
+    });
+    stack.post_job(&job, NOW, details).await.is(201);
+    let proposed = fresh("job");
+    let eight = json!({ "connects_required": 8 });
+    stack.post_job(&proposed, NOW, eight).await.is(201);
+    ana.propose(&proposed, 8).at("2052-01-18").await.is(201);
     use Method as M;
     let account = "/v1/accounts/{}";
     let under = |rest: &str| format!("{account}{rest}");
@@ -143,6 +153,27 @@ async fn world(stack: &Stack) -> World<'_> {
         Route::new("refund", &[ADMIN, SERVICE], (M::POST, under("/refunds")))
             .body(json!({ "spend_id": spend_id, "amount": 1, "reason": "goodwill" }))
             .needs_a_key(),
+        Route::new("propose", &[SERVICE, USER], (M::POST, under("/proposals")))
+            .body(json!({ "job_id": job, "expected_cost": 10 })),
+        Route::new(
+            "find proposal",
+            &[SERVICE, USER],
+            (M::GET, under(&format!("/proposals/{proposed}"))),
+        ),
+        Route::new(
+            "withdraw",
+            &[SERVICE, USER],
+            (M::DELETE, under(&format!("/proposals/{proposed}"))),
+        ),
+        Route::new(
+            "decide",
+            &[SERVICE],
+            (
+                M::PUT,
+                format!("/v1/jobs/{proposed}/proposals/{{}}/outcome"),
+            ),
+        )
+        .body(json!({ "outcome": "client_declined" })),
         Route::new("redeem", &[SERVICE, USER], (M::POST, under("/redemptions")))
             .body(json!({ "code": code })),
         Route::new(
@@ -152,6 +183,17 @@ async fn world(stack: &Stack) -> World<'_> {
         )
         .body(terms),
         Route::new("promo", &[ADMIN], (M::GET, format!("/v1/promos/{code}"))),
+        Route::new("post job", &[SERVICE], (M::PUT, format!("/v1/jobs/{job}"))).body(json!({
+            "posted_at": instant(NOW), "contract_kind": "fixed", "duration_weeks": 6,
+            "budget": { "amount": 50_000, "currency": "USD" },
+        })),
+        Route::new("job", ANYONE, (M::GET, format!("/v1/jobs/{job}"))),
+        Route::new(
+            "contract",
+            &[SERVICE],
+            (M::POST, format!("/v1/jobs/{job}/contracts")),
+        )
+        .body(json!({ "account_id": "somebody" })),
     ];
     World { stack, ana, routes }
 }

@@ -37,6 +37,19 @@ async fn bad_questions() {
     ] {
         ana.get(path).at(NOW).await.refused(status, code);
     }
+    for job in ["J-nowhere", "J-nowhere?verbose=1", "not%20an%20id"] {
+        let path = format!("/proposals/{job}");
+        let found = ana.get(&path).at(NOW).await;
+        found.refused(404, "proposal_not_found");
+        let withdrawn = ana.withdraw(job).at(NOW).await;
+        withdrawn.refused(404, "proposal_not_found");
+    }
+    for name in ["find proposal", "withdraw"] {
+        let route = world.route(name);
+        let path = route.path.replace("{}", &ana.id) + "?verbose=1";
+        let answer = stack.service(route.method.clone(), path).await;
+        answer.refused(422, "unknown_field");
+    }
     for (path, code) in [
         ("/v1/catalog?kind=robot", "invalid_field"),
         ("/v1/catalog?kind=", "invalid_field"),
@@ -45,6 +58,16 @@ async fn bad_questions() {
         let answer = stack.service(Method::GET, path).await;
         answer.refused(422, code);
     }
+    for (path, status, code) in [
+        ("/v1/jobs/not%20an%20id", 404, "job_not_found"),
+        ("/v1/jobs/J-nowhere?verbose=1", 404, "job_not_found"),
+    ] {
+        let answer = stack.service(Method::GET, path).await;
+        answer.refused(status, code);
+    }
+    let job = world.route("job").path.clone();
+    let answer = stack.service(Method::GET, format!("{job}?verbose=1")).await;
+    answer.refused(422, "unknown_field");
     for path in ["/v1/promos/a", "/v1/promos/under_score"] {
         let answer = stack.admin(Method::GET, path).await;
         answer.refused(404, "promo_unknown");

@@ -154,6 +154,59 @@ fn cases() -> Vec<(&'static str, Vec<Case>)> {
                 ("plans", json!(["gold"]), 422, "invalid_field"),
             ],
         ),
+        ("post job", bad_texts("posted_at", &instants)),
+        // A job that is there was posted when it was.
+        (
+            "post job",
+            vec![(
+                "posted_at",
+                json!("2052-02-01T12:00:01Z"),
+                422,
+                "invalid_field",
+            )],
+        ),
+        (
+            "post job",
+            bad_texts("contract_kind", &["", "salaried", "Fixed"]),
+        ),
+        (
+            "post job",
+            vec![
+                ("budget", json!(500), 400, "malformed_request"),
+                ("budget", json!({ "amount": 0.5 }), 400, "malformed_request"),
+                ("duration_weeks", json!(1.5), 400, "malformed_request"),
+                ("duration_weeks", json!("6"), 400, "malformed_request"),
+                ("duration_weeks", json!(0), 422, "below_minimum"),
+                ("duration_weeks", json!(521), 422, "above_maximum"),
+                ("connects_required", json!("8"), 400, "malformed_request"),
+                ("connects_required", json!(-1), 422, "below_minimum"),
+                ("connects_required", json!(1_000_001), 422, "above_maximum"),
+            ],
+        ),
+        ("contract", bad_texts("account_id", &ids)),
+        ("propose", bad_texts("job_id", &ids)),
+        (
+            "propose",
+            bad_texts("free_reason", &["", "Invited", "zero_cost_job"]),
+        ),
+        (
+            "propose",
+            vec![
+                ("expected_cost", json!("8"), 400, "malformed_request"),
+                ("expected_cost", json!(8.5), 400, "malformed_request"),
+                ("expected_cost", json!(-1), 422, "below_minimum"),
+                ("expected_cost", json!(1_000_001), 422, "above_maximum"),
+                null("expected_cost"),
+                ("boost", json!("5"), 400, "malformed_request"),
+                ("boost", json!(0), 422, "below_minimum"),
+                // There are no bids yet.
+                ("boost", json!(5), 422, "invalid_field"),
+            ],
+        ),
+        (
+            "decide",
+            bad_texts("outcome", &["", "declined", "withdrawn", "Hired"]),
+        ),
     ]
 }
 
@@ -187,6 +240,12 @@ async fn values_of_the_wrong_type_and_values_out_of_range() {
         ("put promo", "quantity"),
         ("put promo", "valid_from"),
         ("put promo", "valid_until"),
+        ("post job", "posted_at"),
+        ("post job", "contract_kind"),
+        ("contract", "account_id"),
+        ("propose", "job_id"),
+        ("propose", "expected_cost"),
+        ("decide", "outcome"),
     ] {
         let route = world.route(name);
         let mut body = route.body.clone().unwrap();
@@ -234,6 +293,25 @@ async fn a_whole_number_is_written_as_one() {
         }
     }
     assert_eq!(world.ana.items().await, before);
+}
+
+#[tokio::test]
+async fn a_job_states_its_cost_or_has_details_in_the_currency_of_the_shop() {
+    let stack = Stack::local();
+    let world = world(&stack).await;
+    let money = |currency: &str| json!({ "amount": 500, "currency": currency });
+    for (field, value, at_fault) in [
+        ("connects_required", json!(8), "contract_kind"),
+        ("budget", money("EUR"), "budget.currency"),
+        ("budget", money("usd"), "budget.currency"),
+        ("budget", json!({ "currency": "USD" }), "budget.amount"),
+    ] {
+        let route = world.route("post job");
+        let mut body = route.body.clone().unwrap();
+        body[field] = value;
+        let answer = world.good(route).json(body).await;
+        answer.refused(422, "invalid_field").has("field", at_fault);
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,568 @@
+//! Proposals: one for each account and job, charged at the job's price when it is submitted.
+//!
+//! A proposal is the receipt of its own operation. It lies with its job, so that whoever closes
+//! that finds all of them, and is written over only at the revision that was read.
+
+use serde::{Deserialize, Serialize};
+
+use super::account::Balance;
+use super::draft::{Draft, Guard, Plan, Unplanned};
+use super::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Reason, Reference};
+use super::job::Job;
+use super::key::IdempotencyKey;
+use super::receipt::Receipt;
+use super::refusal::{Invalid, Refusal};
+use super::spend::{Charge, may_spend};
+use super::units::Connects;
+
+/// Why a proposal costs nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FreeReason {
+    /// The client invited to it.
+    Invited,
+    /// It answers a client's offer.
+    Offer,
+    /// The client bought a project from the catalogue.
+    ProjectCatalog,
+    /// It was sent within an enterprise's talent cloud.
+    TalentCloud,
+    /// The job costs nobody anything. Nobody claims this: it is so.
+    ZeroCostJob,
+}
+
+impl FreeReason {
+    /// A reason that the marketplace may claim.
+    ///
+    /// # Errors
+    /// `invalid_field` for any other word.
+    pub fn claimed(word: &str) -> Result<Self, Invalid> {
+        match word {
+            "invited" => Ok(Self::Invited),
+            "offer" => Ok(Self::Offer),
+            "project_catalog" => Ok(Self::ProjectCatalog),
+            "talent_cloud" => Ok(Self::TalentCloud),
+            _ => Err(Invalid::field(
+                "free_reason",
+                "must be one of: invited, offer, project_catalog, talent_cloud",
+            )),
+        }
+    }
+}
+
+/// Where a proposal stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProposalState {
+    /// With the client.
+    Submitted,
+    /// Taken back. It was paid all the same.
+    Withdrawn,
+}
+
+/// What the client made of a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Not this one.
+    ClientDeclined,
+    /// This one.
+    Hired,
+}
+
+/// A proposal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposal {
+    /// On which job.
+    pub job_id: JobId,
+    /// Who pays for it.
+    pub account_id: AccountId,
+    /// What it took, and what of that came back.
+    pub charge: Receipt,
+    /// Why it took nothing, if so.
+    pub free_reason: Option<FreeReason>,
+    /// The version of the job's price that it was charged by.
+    pub job_version: u64,
+    /// Where it stands.
+    pub state: ProposalState,
+    /// What the client made of it.
+    pub outcome: Option<Decision>,
+    /// Why anything came back last.
+    pub returned_for: Option<Reason>,
+    /// Grows with whatever changes of it.
+    pub revision: u64,
+}
+
+/// A request to submit a proposal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProposeCommand {
+    /// On which job.
+    pub job_id: JobId,
+    /// The most that it may cost.
+    pub expected_cost: Connects,
+    /// Why it costs nothing, by the word of the marketplace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_reason: Option<FreeReason>,
+}
+
+impl ProposeCommand {
+    /// What a retry must agree with.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(Operation::Proposal, self)
+    }
+
+    fn cost(&self, job: &Job) -> Connects {
+        match self.free_reason {
+            Some(_) => Connects::ZERO,
+            None => job.connects_required,
+        }
+    }
+
+    /// The job, if this account may submit a proposal on it now, were it the first.
+    ///
+    /// # Errors
+    /// `job_not_found`, `account_suspended`, `in_debt`, `job_closed`, in that order.
+    pub fn admitted<'j>(
+        &self,
+        draft: &Draft<'_>,
+        job: Option<&'j Job>,
+    ) -> Result<&'j Job, Refusal> {
+        let job = job.ok_or(Refusal::JobNotFound)?;
+        may_spend(draft, self.cost(job))?;
+        job.open()?;
+        Ok(job)
+    }
+
+    /// Charges what the job costs now, if that is not more than expected.
+    ///
+    /// # Errors
+    /// As for [`ProposeCommand::admitted`], then `price_changed`, `insufficient_connects`.
+    pub fn plan(
+        &self,
+        mut draft: Draft<'_>,
+        key: Option<&IdempotencyKey>,
+        job: Option<&Job>,
+    ) -> Result<(Proposal, Option<Plan>), Unplanned> {
+        let job = self.admitted(&draft, job)?;
+        let cost = self.cost(job);
+        if cost > self.expected_cost {
+            return Err(Unplanned::Refused(Refusal::PriceChanged {
+                expected: self.expected_cost,
+                required: cost,
+            }));
+        }
+        let account_id = draft.account().id.clone();
+        let charge = Charge {
+            id: OperationId::derive(&account_id, Operation::Proposal, job.job_id.as_str()),
+            fingerprint: self.fingerprint(),
+            key: key.cloned(),
+            amount: cost,
+            field: "expected_cost",
+            reason: Reason::of("proposal"),
+            reference: Reference::of("job", &job.job_id),
+        };
+        let zero_cost = cost.is_zero().then_some(FreeReason::ZeroCostJob);
+        let proposal = Proposal {
+            job_id: job.job_id.clone(),
+            account_id,
+            charge: charge.take(&mut draft)?,
+            free_reason: self.free_reason.or(zero_cost),
+            job_version: job.version,
+            state: ProposalState::Submitted,
+            outcome: None,
+            returned_for: None,
+            revision: 1,
+        };
+        let (_, plan) = draft.finish(vec![
+            Guard::Proposal(proposal.clone()),
+            Guard::OpenJob {
+                job: job.job_id.clone(),
+                version: job.version,
+            },
+        ]);
+        Ok((proposal, plan))
+    }
+}
+
+impl Proposal {
+    /// This proposal, if the request that finds it under its key is the one that made it.
+    ///
+    /// # Errors
+    /// `idempotency_key_reused` when it is another.
+    pub fn for_request(self, fingerprint: &Fingerprint) -> Result<Self, Refusal> {
+        let charge = self.charge.for_request(fingerprint)?;
+        Ok(Self { charge, ..self })
+    }
+
+    fn next(&self) -> Self {
+        Self {
+            revision: self.revision + 1,
+            ..self.clone()
+        }
+    }
+
+    /// The proposal taken back.
+    #[must_use]
+    pub fn withdrawn(&self) -> Self {
+        Self {
+            state: ProposalState::Withdrawn,
+            ..self.next()
+        }
+    }
+
+    /// The proposal as the client decided.
+    #[must_use]
+    pub fn decided(&self, outcome: Decision) -> Self {
+        Self {
+            outcome: Some(outcome),
+            ..self.next()
+        }
+    }
+
+    /// The proposal after so much more of it came back.
+    #[must_use]
+    pub fn returned(&self, amount: Connects, reason: Reason) -> Self {
+        let mut next = self.next();
+        next.charge.returned += amount;
+        next.returned_for = Some(reason);
+        next
+    }
+
+    /// Why something came back; else why nothing does, where that is known.
+    fn return_reason(&self) -> Option<Reason> {
+        let outcome = self.outcome.map(|outcome| match outcome {
+            Decision::ClientDeclined => Reason::of("client_declined"),
+            Decision::Hired => Reason::of("had_contract"),
+        });
+        let not_returned = match self.state {
+            ProposalState::Withdrawn => Some(Reason::of("withdrawn")),
+            ProposalState::Submitted => outcome,
+        };
+        self.returned_for.clone().or(not_returned)
+    }
+}
+
+/// A proposal as the contract shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProposalView {
+    /// On which job.
+    pub job_id: JobId,
+    /// What it took.
+    pub cost: Connects,
+    /// Why it took nothing, if so.
+    pub free_reason: Option<FreeReason>,
+    /// What is bid on top of it: bids can't be made yet, so there is none.
+    pub boost: (),
+    /// Where it stands.
+    pub state: ProposalState,
+    /// What the client made of it.
+    pub outcome: Option<Decision>,
+    /// How much came back.
+    pub returned: Connects,
+    /// Why something came back, or why nothing does.
+    pub return_reason: Option<Reason>,
+    /// The account's balance.
+    pub balance: Balance,
+}
+
+impl ProposalView {
+    /// Of a proposal as it stands, in an account with that balance.
+    pub fn of(proposal: &Proposal, balance: Balance) -> Self {
+        Self {
+            job_id: proposal.job_id.clone(),
+            cost: proposal.charge.amount,
+            free_reason: proposal.free_reason,
+            boost: (),
+            state: proposal.state,
+            outcome: proposal.outcome,
+            returned: proposal.charge.returned,
+            return_reason: proposal.return_reason(),
+            balance,
+        }
+    }
+
+    /// Of a proposal as it was when it was submitted, whatever became of it.
+    pub fn submitted(proposal: &Proposal) -> Self {
+        Self {
+            state: ProposalState::Submitted,
+            outcome: None,
+            returned: Connects::ZERO,
+            return_reason: None,
+            ..Self::of(proposal, proposal.charge.after)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::account::{Account, Kind, Status};
+    use super::super::job::{JobState, PostJob, Pricing};
+    use super::super::policy::{Policy, built_in};
+    use super::super::refund::{Charged, RefundCommand, RefundOf, RefundReason};
+    use super::super::testing::{OPENED, account_id, at, connects, draft, opened, stored};
+    use super::*;
+
+    fn job(policy: &Policy, cost: u64) -> Job {
+        let post = PostJob {
+            posted_at: at(OPENED),
+            pricing: Pricing::Stated(connects(cost)),
+        };
+        let id = JobId::try_new("J1").unwrap();
+        post.apply(policy, &id, None).unwrap()
+    }
+
+    fn propose(expected: u64, free_reason: Option<FreeReason>) -> ProposeCommand {
+        ProposeCommand {
+            job_id: JobId::try_new("J1").unwrap(),
+            expected_cost: connects(expected),
+            free_reason,
+        }
+    }
+
+    type Told = Result<(u64, Option<FreeReason>), Refusal>;
+
+    fn told(planned: Result<(Proposal, Option<Plan>), Unplanned>) -> Told {
+        match planned {
+            Ok((proposal, plan)) => {
+                let cost = proposal.charge.amount;
+                let entry = plan.unwrap().entries.pop().unwrap();
+                assert_eq!(entry.amount, cost.debit());
+                assert_eq!(entry.reason, Reason::of("proposal"));
+                assert_eq!(entry.reference.unwrap().as_str(), "job:J1");
+                Ok((cost.get(), proposal.free_reason))
+            }
+            Err(Unplanned::Refused(refusal)) => Err(refusal),
+            Err(Unplanned::Stale) => panic!("stale"),
+        }
+    }
+
+    #[test]
+    fn a_proposal_costs_what_the_job_costs_now_or_nothing() {
+        use FreeReason::{Invited, ZeroCostJob};
+        let policy = built_in();
+        let too_dear = |expected, required| {
+            Err(Refusal::PriceChanged {
+                expected: connects(expected),
+                required: connects(required),
+            })
+        };
+        let too_little = |required| {
+            Err(Refusal::InsufficientConnects {
+                available: connects(50),
+                required: connects(required),
+            })
+        };
+        for (cost, expected, free, answer) in [
+            (8, 8, None, Ok((8, None))),
+            (8, 9, None, Ok((8, None))),
+            (8, 7, None, too_dear(7, 8)),
+            (8, 0, None, too_dear(0, 8)),
+            (50, 50, None, Ok((50, None))),
+            (51, 51, None, too_little(51)),
+            (51, 50, None, too_dear(50, 51)),
+            (0, 0, None, Ok((0, Some(ZeroCostJob)))),
+            (0, 8, None, Ok((0, Some(ZeroCostJob)))),
+            (51, 0, Some(Invited), Ok((0, Some(Invited)))),
+            (0, 0, Some(Invited), Ok((0, Some(Invited)))),
+        ] {
+            let account = opened(&policy, Kind::Freelancer);
+            let draft = draft(&policy, account, OPENED);
+            let job = job(&policy, cost);
+            let planned = propose(expected, free).plan(draft, None, Some(&job));
+            assert_eq!(told(planned), answer, "{cost} {expected} {free:?}");
+        }
+    }
+
+    /// Everything wrong at once, and one thing less each time.
+    #[test]
+    fn refusals_come_in_their_order() {
+        let policy = built_in();
+        let mut account = opened(&policy, Kind::Agency);
+        account.head.after.debt = connects(3);
+        let mut draft = draft(&policy, stored(account), OPENED);
+        let mut posted = job(&policy, 8);
+        posted.state = JobState::Closing;
+        let command = propose(7, None);
+        let refused = |draft: &Draft<'_>, job| told(command.plan(draft.clone(), None, job));
+        draft.change_profile("suspended", None, |profile| {
+            profile.status = Status::Suspended;
+        });
+        assert_eq!(refused(&draft, None), Err(Refusal::JobNotFound));
+        let suspended = refused(&draft, Some(&posted));
+        assert_eq!(suspended, Err(Refusal::AccountSuspended));
+        draft.change_profile("reactivated", None, |profile| {
+            profile.status = Status::Active;
+        });
+        let debt = connects(3);
+        assert_eq!(
+            refused(&draft, Some(&posted)),
+            Err(Refusal::InDebt { debt })
+        );
+        // Nothing is spent on a free one, so no debt is in its way.
+        let free = propose(0, Some(FreeReason::Offer));
+        let closed = told(free.plan(draft.clone(), None, Some(&posted)));
+        assert_eq!(closed, Err(Refusal::JobClosed));
+        posted.state = JobState::Open;
+        let free = told(free.plan(draft.clone(), None, Some(&posted)));
+        assert_eq!(free, Ok((0, Some(FreeReason::Offer))));
+    }
+
+    #[test]
+    fn only_the_marketplaces_words_can_be_claimed() {
+        for (word, claimed) in [
+            ("invited", Some(FreeReason::Invited)),
+            ("offer", Some(FreeReason::Offer)),
+            ("project_catalog", Some(FreeReason::ProjectCatalog)),
+            ("talent_cloud", Some(FreeReason::TalentCloud)),
+            ("zero_cost_job", None),
+            ("Invited", None),
+            ("", None),
+        ] {
+            assert_eq!(FreeReason::claimed(word).ok(), claimed, "{word}");
+            if let Some(claimed) = claimed {
+                assert_eq!(json!(claimed), word);
+            }
+        }
+    }
+
+    fn submitted(policy: &Policy, account: Account, cost: u64) -> (Proposal, Account) {
+        let job = job(policy, cost);
+        let command = propose(cost, None);
+        let drafted = draft(policy, account, OPENED);
+        let mut after = drafted.clone();
+        let (proposal, _) = command.plan(drafted, None, Some(&job)).unwrap();
+        let reference = proposal.charge.reference.clone();
+        after
+            .spend(connects(cost), Reason::of("proposal"), reference)
+            .unwrap();
+        (proposal, stored(after.finish(vec![]).0))
+    }
+
+    #[test]
+    fn a_replay_shows_the_proposal_as_it_was_submitted() {
+        let policy = built_in();
+        let (proposal, _) = submitted(&policy, opened(&policy, Kind::Freelancer), 45);
+        let first = ProposalView::submitted(&proposal);
+        let expected = json!({
+            "job_id": "J1", "cost": 45, "free_reason": null, "boost": null,
+            "state": "submitted", "outcome": null, "returned": 0, "return_reason": null,
+            "balance": { "available": 5, "held": 0, "debt": 0 },
+        });
+        assert_eq!(json!(first), expected);
+        let changed = proposal.withdrawn().decided(Decision::Hired);
+        let changed = changed.returned(connects(5), Reason::of("goodwill"));
+        assert_eq!(ProposalView::submitted(&changed), first);
+        let now = ProposalView::of(&changed, Balance::default());
+        assert_eq!(
+            (now.state, now.returned),
+            (ProposalState::Withdrawn, connects(5))
+        );
+        assert_eq!(now.return_reason, Some(Reason::of("goodwill")));
+    }
+
+    #[test]
+    fn a_request_finds_its_own_proposal() {
+        let policy = built_in();
+        let (proposal, _) = submitted(&policy, opened(&policy, Kind::Freelancer), 8);
+        let same = proposal
+            .clone()
+            .for_request(&propose(8, None).fingerprint());
+        assert_eq!(same, Ok(proposal.clone()));
+        for other in [propose(9, None), propose(8, Some(FreeReason::Offer))] {
+            let other = proposal.clone().for_request(&other.fingerprint());
+            assert_eq!(other, Err(Refusal::IdempotencyKeyReused));
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Withdraw,
+        Decide(Decision),
+        Refund(Option<u64>),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            Just(Step::Withdraw),
+            Just(Step::Decide(Decision::ClientDeclined)),
+            Just(Step::Decide(Decision::Hired)),
+            prop::option::of(1_u64..30).prop_map(Step::Refund),
+        ];
+        prop::collection::vec(step, 0..12)
+    }
+
+    proptest! {
+        /// In any order: never more back than was paid, the balance tells exactly that, and the
+        /// reason is that of what came back last, else of why nothing does.
+        #[test]
+        fn a_proposals_life(cost in 0_u64..=50, steps in steps()) {
+            let policy = built_in();
+            let account = opened(&policy, Kind::Freelancer);
+            let (mut proposal, mut account) = submitted(&policy, account, cost);
+            let (mut back, mut withdrawn, mut decided) = (0, false, None);
+            for (number, step) in steps.iter().enumerate() {
+                let before = proposal.clone();
+                match step {
+                    Step::Withdraw => {
+                        proposal = proposal.withdrawn();
+                        withdrawn = true;
+                    }
+                    Step::Decide(outcome) => {
+                        proposal = proposal.decided(*outcome);
+                        decided = Some(*outcome);
+                    }
+                    Step::Refund(amount) => {
+                        let command = RefundCommand {
+                            of: RefundOf::JobId(proposal.job_id.clone()),
+                            amount: amount.map(connects),
+                            reason: RefundReason::Goodwill,
+                        };
+                        let drafted = draft(&policy, account.clone(), OPENED);
+                        let mut after = drafted.clone();
+                        let key = number.to_string();
+                        let id = OperationId::derive(&account_id(), Operation::Refund, &key);
+                        let charged = Charged::Proposal(proposal.clone());
+                        let wanted = amount.unwrap_or(cost - back);
+                        match command.plan(drafted, &id, Some(&charged)) {
+                            Err(_) => prop_assert!(wanted == 0 || back + wanted > cost),
+                            Ok((receipt, plan)) => {
+                                let guards = plan.unwrap().guards;
+                                let [_, Guard::Proposal(next)] = &guards[..] else {
+                                    panic!("{guards:?}");
+                                };
+                                prop_assert_eq!(receipt.amount, connects(wanted));
+                                let slices = super::super::lot::last_of(
+                                    &proposal.charge.slices,
+                                    connects(back),
+                                    connects(wanted),
+                                );
+                                let reference = proposal.charge.reference.clone();
+                                after.give_back(&slices, Reason::of("goodwill"), reference).unwrap();
+                                account = stored(after.finish(vec![]).0);
+                                proposal = next.clone();
+                                back += wanted;
+                            }
+                        }
+                    }
+                }
+                let changed = u64::from(proposal != before);
+                prop_assert_eq!(proposal.revision, before.revision + changed);
+                let view = ProposalView::of(&proposal, account.balance());
+                prop_assert!(back <= cost);
+                prop_assert_eq!((view.cost, view.returned), (connects(cost), connects(back)));
+                prop_assert_eq!(view.balance.available, connects(50 - cost + back));
+                let reason = match (back, withdrawn, decided) {
+                    (1.., _, _) => Some("goodwill"),
+                    (0, true, _) => Some("withdrawn"),
+                    (0, false, Some(Decision::ClientDeclined)) => Some("client_declined"),
+                    (0, false, Some(Decision::Hired)) => Some("had_contract"),
+                    (0, false, None) => None,
+                };
+                prop_assert_eq!(view.return_reason, reason.map(Reason::of));
+            }
+        }
+    }
+}
