@@ -767,6 +767,35 @@ mod tests {
         assert_eq!(refund(55, &spent), Err(Unplanned::Stale));
     }
 
+    /// A seal is most of what a plan takes: each entry gets one, when it is known what it covers.
+    #[test]
+    fn an_entry_is_sealed_once_the_next_change_or_the_end_comes() {
+        let policy = built_in();
+        let account = opened(&policy, Kind::Freelancer);
+        let before = account.head.hash;
+        let mut two = draft(&policy, account, OPENED);
+        let lots: Vec<_> = [7, 8]
+            .into_iter()
+            .map(|amount| {
+                let about = Reference::of("test", amount);
+                two.spend(connects(amount), Reason::of("test"), about)
+                    .unwrap();
+                two.account().lots.clone()
+            })
+            .collect();
+        let [first, second] = two.entries() else {
+            panic!("{:?}", two.entries());
+        };
+        assert_eq!(
+            (first.prev_hash, first.hash),
+            (before, first.seal(&lots[0]))
+        );
+        assert_eq!((second.prev_hash, second.hash), (first.hash, first.hash));
+        let (after, plan) = two.finish(vec![]);
+        let last = &plan.unwrap().entries[1];
+        assert_eq!((last.hash, &after.head), (last.seal(&lots[1]), last));
+    }
+
     /// Connects of lots that end on 2026-01-10, and the last day of what comes in their place where
     /// that is less than thirty days on; and what lapses of another lot meanwhile.
     #[test]
