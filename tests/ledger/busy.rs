@@ -1,21 +1,24 @@
 //! When the table does not do what it is asked: again, and for how long. The clock is paused, so
 //! waiting takes no time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use connects::domain::account::{Kind, Open};
 use connects::domain::ids::{AccountId, PersonId};
 use connects::domain::policy::{BUILT_IN, Policy};
-use connects::ledger::{Context, Error, Ledger};
+use connects::domain::purchase::{PurchaseCommand, PurchaseStatus};
+use connects::ledger::{Context, Error, Ledger, Outcome};
 use connects::store::Store;
 use connects_local::emulator;
 use connects_local::project::Project;
 use connects_local::template::Template;
+use connects_tests::cost::Approves;
 use connects_tests::table::{account_id, instant, key, spend};
 use connects_tests::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
+use futures::channel::oneshot::{self, Receiver, Sender};
 use futures::future::{BoxFuture, ready};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
 const OPENED: &str = "2025-01-10T09:00:00Z";
@@ -171,4 +174,164 @@ async fn a_run_reports_what_it_did_and_whom_it_left() {
     assert_eq!((again.accounts, again.notices), (0, 0));
     let balance = ledger.account(&now, &id).await.unwrap().balance;
     assert_eq!(balance.available.get(), 160);
+}
+
+/// Does the first put and loses its answer; before that, it has it put something else.
+#[derive(Debug)]
+struct FirstPutLost {
+    instead: Value,
+    puts: AtomicU64,
+}
+
+impl Layer for FirstPutLost {
+    fn pass(
+        self: Arc<Self>,
+        mut call: Call,
+        table: Emulated,
+    ) -> BoxFuture<'static, Result<Answer, Broken>> {
+        let lost = call.operation == "PutItem" && self.puts.fetch_add(1, Relaxed) == 0;
+        if lost && let Some(others) = self.instead.as_object() {
+            for (name, value) in others {
+                call.request["Item"][name] = json!({ "S": value });
+            }
+        }
+        let answer = table.answer(&call);
+        assert!(!lost || answer.status == 200, "{answer:?}");
+        Box::pin(ready(if lost { Err(Broken::Reset) } else { Ok(answer) }))
+    }
+}
+
+/// A purchase that a second attempt finds written down: by the first, whose answer was lost, or by
+/// another request under the same key. Only the one that wrote it down charges it.
+#[tokio::test(start_paused = true)]
+async fn a_purchase_found_after_a_lost_answer_is_ours_or_another_s() {
+    use PurchaseStatus::{Declined, Paid, Pending};
+    let command = PurchaseCommand {
+        quantity: 20,
+        promo_code: None,
+        payment_method: None,
+    };
+    for (instead, applied, status) in [
+        (json!({}), true, Paid),
+        (
+            json!({"created_at": "2025-01-10T08:59:59.000Z"}),
+            false,
+            Pending,
+        ),
+        (json!({"status": "declined"}), false, Declined),
+    ] {
+        let (table, id) = opened().await;
+        let puts = AtomicU64::new(0);
+        let ledger = ledger(&table, Arc::new(FirstPutLost { instead, puts }));
+        let now = within(8, OPENED);
+        let bought = ledger
+            .purchase(&now, &Approves, &id, &key(), &command)
+            .await
+            .unwrap();
+        let was_applied = matches!(bought, Outcome::Applied(_));
+        let bought = bought.into_inner();
+        assert_eq!((was_applied, bought.status), (applied, status));
+        let available = ledger.account(&now, &id).await.unwrap().balance.available;
+        assert_eq!(available.get(), if status == Paid { 70 } else { 50 });
+    }
+}
+
+/// Lists nothing in no time, and what there is in two seconds.
+#[derive(Debug)]
+struct SlowIndex;
+
+impl Layer for SlowIndex {
+    fn pass(
+        self: Arc<Self>,
+        call: Call,
+        table: Emulated,
+    ) -> BoxFuture<'static, Result<Answer, Broken>> {
+        let answer = table.answer(&call);
+        let items = answer.body["Items"].as_array().map_or(0, Vec::len);
+        let slow = call.request.get("IndexName").is_some() && items > 0;
+        Box::pin(async move {
+            if slow {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            Ok(answer)
+        })
+    }
+}
+
+/// Whoever is listed only when the time is over stays for the next run, and the report says so.
+#[tokio::test(start_paused = true)]
+async fn an_account_whose_turn_comes_too_late_is_left_for_the_next_run() {
+    let (table, _) = opened().await;
+    let ledger = ledger(&table, Arc::new(SlowIndex));
+    for (seconds, expected) in [(1, (0, 0, true)), (600, (1, 1, false))] {
+        let now = within(seconds, "2025-02-10T00:00:00Z");
+        let report = ledger.sweep_grants(&now, now.now).await.unwrap();
+        let told = (report.accounts, report.entries, report.unfinished);
+        assert_eq!(told, expected, "{seconds} s");
+    }
+}
+
+/// Holds the first look into the journal back: says that it has come, and waits until it may go on.
+#[derive(Debug)]
+struct HeldOnce(Mutex<Option<(Sender<()>, Receiver<()>)>>);
+
+impl Layer for HeldOnce {
+    fn pass(
+        self: Arc<Self>,
+        call: Call,
+        table: Emulated,
+    ) -> BoxFuture<'static, Result<Answer, Broken>> {
+        let values = &call.request["ExpressionAttributeValues"];
+        let gate = match values.get(":first") {
+            Some(_) => self.0.lock().unwrap().take(),
+            None => None,
+        };
+        Box::pin(async move {
+            if let Some((come, go_on)) = gate {
+                come.send(()).unwrap();
+                go_on.await.unwrap();
+            }
+            Ok(table.answer(&call))
+        })
+    }
+}
+
+/// The end of a lot is booked after a chargeback has read the account and before it looks into the
+/// journal for it: what lapsed is counted once.
+#[tokio::test(start_paused = true)]
+async fn an_expiry_booked_between_two_looks_is_counted_once() {
+    const LATER: &str = "2026-02-01T00:00:00Z";
+    let (table, id) = opened().await;
+    let clear = ledger(&table, Arc::new(Clear));
+    let opened = within(8, OPENED);
+    let command = PurchaseCommand {
+        quantity: 100,
+        promo_code: None,
+        payment_method: None,
+    };
+    let bought = clear
+        .purchase(&opened, &Approves, &id, &key(), &command)
+        .await
+        .unwrap();
+    let bought = bought.into_inner().purchase_id;
+    // 50 of the first day, 40 of the purchase.
+    clear.spend(&opened, &id, &key(), &spend(90)).await.unwrap();
+    // Twelve cycles are booked, so that the lot's end is all that is due.
+    let cycles = within(8, "2026-01-10T12:00:00Z");
+    let report = clear.sweep_grants(&cycles, cycles.now).await.unwrap();
+    assert_eq!(report.entries, 12);
+    let (come, has_come) = oneshot::channel();
+    let (go_on, may_go_on) = oneshot::channel();
+    let held = HeldOnce(Mutex::new(Some((come, may_go_on))));
+    let ledger = ledger(&table, Arc::new(held));
+    let later = within(8, LATER);
+    let (back, ()) = futures::join!(ledger.chargeback(&later, &id, &bought, None), async {
+        has_come.await.unwrap();
+        let report = clear.sweep_expiry(&later, later.now).await.unwrap();
+        assert_eq!((report.entries, report.failed), (1, 0));
+        go_on.send(()).unwrap();
+    });
+    let balance = back.unwrap().into_inner().balance;
+    // They brought 120, which cover the 40.
+    assert_eq!((balance.available.get(), balance.debt.get()), (80, 0));
 }

@@ -90,19 +90,27 @@ async fn what_is_there_covers_the_debt_first() {
 #[tokio::test]
 async fn what_lapsed_of_the_lot_is_not_owed() {
     let table = Table::new().await;
-    for swept in [false, true] {
+    for (swept, later) in [
+        // The last instant of the lot, and the first without it.
+        (false, "2027-01-10T23:59:59.999Z"),
+        (false, "2027-01-11T00:00:00Z"),
+        (false, "2027-02-01T00:00:00Z"),
+        (true, "2027-02-01T00:00:00Z"),
+    ] {
         let account = table.open_empty(NOW).await;
         let id = buy(&table, &account, 100, NOW).await;
         spend(&table, &account, 30, NOW).await.unwrap();
-        let later = "2027-02-01T00:00:00Z";
+        // Used on its last day, when some of it may have lapsed for all that the day tells.
+        let last_day = "2027-01-10T09:00:00Z";
+        spend(&table, &account, 20, last_day).await.unwrap();
         if swept {
             let later = at(later);
             table.ledger.sweep_expiry(&later, later.now).await.unwrap();
         }
         assert_eq!(
             charge_back(&table, &account, &id, later).await,
-            (0, 30),
-            "swept: {swept}"
+            (0, 50),
+            "{later}, swept: {swept}"
         );
     }
 }
@@ -151,4 +159,24 @@ async fn once_only() {
         Err(Error::Refused(Refusal::AlreadyChargedBack { .. }))
     ));
     assert_eq!(table.audit(&account).await.balance(), 0);
+}
+
+/// Nothing tells a request without a key from another without one.
+#[tokio::test]
+async fn without_a_key_a_second_chargeback_is_refused() {
+    let table = Table::new().await;
+    let account = table.open_empty(NOW).await;
+    let id = buy(&table, &account, 100, NOW).await;
+    charge_back(&table, &account, &id, NOW).await;
+    let one = key();
+    for key in [None, Some(&one)] {
+        let again = table.ledger.chargeback(&at(NOW), &account, &id, key).await;
+        assert!(
+            matches!(
+                again,
+                Err(Error::Refused(Refusal::AlreadyChargedBack { .. }))
+            ),
+            "{again:?}"
+        );
+    }
 }

@@ -1,12 +1,14 @@
 //! One charge, one lot, however often a step is repeated and wherever it stopped.
 
-use connects::domain::ids::AccountId;
+use connects::domain::ids::{AccountId, PromoCode};
 use connects::domain::journal::EntryType;
+use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
+use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
-use connects::ledger::Outcome;
+use connects::ledger::{Error, Outcome};
 use connects::payments::{Charge, Payment, Provider, Sandbox};
-use connects_tests::table::{Table, at, instant, key};
+use connects_tests::table::{Table, at, instant, key, unique};
 use futures::future::join_all;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
@@ -223,4 +225,91 @@ async fn a_cancelled_charge_stays_what_it_was() {
         }
         assert_eq!(sandbox.charge(&charge).await, after, "{method} {asked}");
     }
+}
+
+/// A provider that does not come to a decision.
+#[derive(Debug)]
+struct Undecided;
+
+impl Provider for Undecided {
+    fn default_method(&self) -> &str {
+        "undecided"
+    }
+    async fn charge(&self, _: &Charge<'_>) -> Payment {
+        Payment::Open
+    }
+    async fn cancel(&self, _: &Charge<'_>) -> Payment {
+        Payment::Open
+    }
+    fn accepts(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// Three open purchases of two accounts: looked at by each run until they are settled, and counted
+/// by the one that settles them.
+#[tokio::test]
+async fn a_run_counts_the_purchases_that_it_settles() {
+    let table = Table::new().await;
+    let accounts = [table.open_empty(NOW).await, table.open_empty(NOW).await];
+    for (account, method) in [
+        (0, "sandbox_late"),
+        (0, "sandbox_timeout"),
+        (1, "sandbox_late"),
+    ] {
+        buy(&table, &accounts[account], method).await;
+    }
+    let soon = at(SOON);
+    let ledger = &table.ledger;
+    let counted = |report: connects::ledger::Report| (report.accounts, report.purchases);
+    let report = ledger.sweep_payments(&soon, &Undecided, soon.now).await;
+    assert_eq!(counted(report.unwrap()), (2, 0));
+    for expected in [(2, 3), (0, 0)] {
+        let sandbox = sandbox(&table);
+        let report = ledger.sweep_payments(&soon, &sandbox, soon.now).await;
+        assert_eq!(counted(report.unwrap()), expected);
+    }
+    assert_eq!(table.audit(&accounts[0]).await.balance(), 40);
+    assert_eq!(table.audit(&accounts[1]).await.balance(), 20);
+}
+
+/// No code takes anything off a price yet, so one that is sent along stops the purchase before it
+/// begins.
+#[tokio::test]
+async fn a_code_rides_on_no_purchase() {
+    let table = Table::new().await;
+    let account = table.open_empty(NOW).await;
+    let (now, ledger) = (at(NOW), &table.ledger);
+    let [unknown, known] = [(); 2].map(|()| PromoCode::try_new(&unique()[..30]).unwrap());
+    let terms = Terms {
+        kind: PromoKind::Grant,
+        quantity: Connects::new(7),
+        valid_from: instant(NOW),
+        valid_until: instant("2026-02-01T00:00:00Z"),
+        max_redemptions: None,
+        kinds: None,
+        plans: None,
+        lot_valid_days: None,
+    };
+    ledger.put_promo(&now, &known, &terms).await.unwrap();
+    for (code, expected) in [
+        (unknown, Refusal::PromoUnknown),
+        (known, Refusal::PromoNotEligible),
+    ] {
+        let one = key();
+        let command = PurchaseCommand {
+            promo_code: Some(code),
+            ..command("sandbox_approve")
+        };
+        let bought = ledger
+            .purchase(&now, &sandbox(&table), &account, &one, &command)
+            .await;
+        let Err(Error::Refused(refusal)) = bought else {
+            panic!("{bought:?}");
+        };
+        assert_eq!(refusal, expected);
+        let id = PurchaseCommand::id(&account, &one);
+        assert!(!ledger.purchase_exists(&account, &id).await.unwrap());
+    }
+    assert_eq!(issued(&table, &account).await, 0);
 }

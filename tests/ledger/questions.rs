@@ -145,12 +145,13 @@ async fn a_purchase_exists_where_it_was_made() {
 /// An account with an entry or more on many days, some about one job.
 async fn busy_account(table: &Table) -> (connects::domain::ids::AccountId, Vec<Entry>) {
     let id = table.open("2025-01-10T09:00:00Z").await;
-    for day in [11, 14, 14, 20, 21, 28] {
+    // One at the very instant at which its day begins.
+    for (day, hour) in [(11, 9), (14, 0), (14, 9), (20, 9), (21, 9), (28, 9)] {
         let command = SpendCommand {
             reference: (day % 2 == 0).then(|| Reference::try_new("job:J1").unwrap()),
             ..spend(2)
         };
-        let now = at(&format!("2025-01-{day}T09:00:00Z"));
+        let now = at(&format!("2025-01-{day}T{hour:02}:00:00Z"));
         table
             .ledger
             .spend(&now, &id, &key(), &command)

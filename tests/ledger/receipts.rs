@@ -212,6 +212,48 @@ async fn only_a_spend_is_refunded_and_only_a_purchase_is_a_purchase() {
     assert_eq!(table.audit(&account).await.balance(), 10);
 }
 
+/// A redemption under the key of the first is its retry; under any other, or none, it is a second.
+#[tokio::test]
+async fn only_the_key_of_a_redemption_brings_its_answer_again() {
+    let table = Table::new().await;
+    let code = PromoCode::try_new(&unique()[..30]).unwrap();
+    let terms = Terms {
+        kind: PromoKind::Grant,
+        quantity: Connects::new(7),
+        valid_from: instant(NOW),
+        valid_until: instant("2026-02-01T00:00:00Z"),
+        max_redemptions: None,
+        kinds: None,
+        plans: None,
+        lot_valid_days: Some(14),
+    };
+    let (now, ledger) = (at(NOW), &table.ledger);
+    ledger.put_promo(&now, &code, &terms).await.unwrap();
+    let (one, other) = (Some(key()), Some(key()));
+    for (first, second, replayed) in [
+        (&one, &one, true),
+        (&one, &other, false),
+        (&one, &None, false),
+        (&None, &one, false),
+        (&None, &None, false),
+    ] {
+        let account = table.open_empty(NOW).await;
+        let redeem = |key| ledger.redeem(&now, &account, key, &code);
+        let Outcome::Applied(answer) = redeem(first.as_ref()).await.unwrap() else {
+            panic!("redeemed before");
+        };
+        let again = redeem(second.as_ref()).await;
+        if replayed {
+            assert_eq!(again.unwrap(), Outcome::Replayed(answer));
+        } else {
+            let existing = serde_json::to_value(answer).unwrap();
+            let expected = Refusal::PromoAlreadyRedeemed { existing };
+            assert_eq!(refusal(again), expected, "{first:?} {second:?}");
+        }
+        assert_eq!(table.audit(&account).await.balance(), 7);
+    }
+}
+
 #[tokio::test]
 async fn the_last_redemption_goes_to_one_and_the_counter_is_exact() {
     let table = Table::new().await;

@@ -779,6 +779,78 @@ mod tests {
         assert_eq!(refund(55, &spent), Err(Unplanned::Stale));
     }
 
+    /// A seal is most of what a plan takes: each entry gets one, when it is known what it covers.
+    #[test]
+    fn an_entry_is_sealed_once_the_next_change_or_the_end_comes() {
+        let policy = built_in();
+        let account = opened(&policy, Kind::Freelancer);
+        let before = account.head.hash;
+        let mut two = draft(&policy, account, OPENED);
+        let lots: Vec<_> = [7, 8]
+            .into_iter()
+            .map(|amount| {
+                let about = Reference::of("test", amount);
+                two.spend(connects(amount), Reason::of("test"), about)
+                    .unwrap();
+                two.account().lots.clone()
+            })
+            .collect();
+        let [first, second] = two.entries() else {
+            panic!("{:?}", two.entries());
+        };
+        assert_eq!(
+            (first.prev_hash, first.hash),
+            (before, first.seal(&lots[0]))
+        );
+        assert_eq!((second.prev_hash, second.hash), (first.hash, first.hash));
+        let (after, plan) = two.finish(vec![]);
+        let last = &plan.unwrap().entries[1];
+        assert_eq!((last.hash, &after.head), (last.seal(&lots[1]), last));
+    }
+
+    /// Connects of lots that end on 2026-01-10, and the last day of what comes in their place where
+    /// that is less than thirty days on; and what lapses of another lot meanwhile.
+    #[test]
+    fn what_comes_back_too_late_for_its_lot_is_a_grace_lot() {
+        let policy = built_in();
+        let account = opened(&policy, Kind::Freelancer);
+        let (spent, plan, account) = spent(&policy, account, OPENED, 45);
+        assert_eq!(plan.entries[0].slices, spent.slices);
+        let taken = &spent.slices[0];
+        for (now, last_day, lapsed) in [
+            ("2025-12-11T23:59:59.999Z", None, 0),
+            ("2025-12-12T00:00:00Z", Some("2026-01-11"), 0),
+            ("2026-03-01T00:00:00Z", Some("2026-03-31"), 5),
+        ] {
+            let mut later = draft(&policy, account.clone(), now);
+            let expired = later
+                .entries()
+                .iter()
+                .filter(|entry| entry.entry_type == EntryType::Expire)
+                .flat_map(|entry| &entry.slices);
+            let expired: Connects = expired.map(|slice| slice.amount).sum();
+            assert_eq!(expired, connects(lapsed), "{now}");
+
+            let reason = Reason::of("goodwill");
+            let about = spent.reference.clone();
+            let back = later.give_back(std::slice::from_ref(taken), reason, about);
+            let back = back.unwrap();
+            let expected = match last_day {
+                None => taken.birth.clone(),
+                Some(day) => Birth {
+                    id: back[0].birth.id,
+                    source: Source::Grace,
+                    expires_on: day.parse().unwrap(),
+                    ..taken.birth.clone()
+                },
+            };
+            assert_eq!((back.len(), &back[0].birth), (1, &expected), "{now}");
+            let lot = Lot::with_remaining(expected, taken.amount).unwrap();
+            assert!(later.account().lots.contains(&lot), "{now}");
+            assert_eq!(later.entries().last().unwrap().slices, back);
+        }
+    }
+
     #[test]
     fn a_charged_back_lot_is_revoked_and_its_spent_part_owed_and_covered() {
         let policy = built_in();
