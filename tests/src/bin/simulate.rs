@@ -23,13 +23,13 @@ struct Arguments {
     #[arg(long)]
     seed: Option<u64>,
     /// Plant each defect that there is, and run histories until it is noticed; `--histories` says
-    /// how many at most [default: 3000]
+    /// how many at most [default: 10000]
     #[arg(long)]
     defects: bool,
 }
 
 /// A defect that so many histories don't show is not noticed.
-const HISTORIES_FOR_A_DEFECT: u64 = 3_000;
+const HISTORIES_FOR_A_DEFECT: u64 = 10_000;
 
 /// How much of a violation's text a line shows.
 const WORDS: usize = 90;
