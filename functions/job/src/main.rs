@@ -1,4 +1,5 @@
-//! Jobs: posted and repriced by the backend, which also tells of contracts; read by anybody.
+//! Jobs: posted and repriced by the backend, which also tells of contracts and closes them; read by
+//! anybody.
 
 use connects::domain::ids::{AccountId, JobId};
 use connects::domain::job::{Details, PostJob, Pricing};
@@ -24,6 +25,8 @@ pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
         ("PUT", ["v1", "jobs", job]) => post(app, request, job).await,
         ("GET", ["v1", "jobs", job]) => get(app, request, job).await,
         ("POST", ["v1", "jobs", job, "contracts"]) => contract(app, request, job).await,
+        ("POST", ["v1", "jobs", job, "closure"]) => close(app, request, job).await,
+        ("GET", ["v1", "return-policy"]) => return_policy(app, request),
         _ => Err(Problem::not_found()),
     }
 }
@@ -52,6 +55,24 @@ async fn contract(app: &App, request: &Request, job: &str) -> Result<Answer, Pro
     let ledger = &app.ledger;
     let job = ledger.contract(&request.context, &id, &account).await?;
     Answer::json(202, &job)
+}
+
+async fn close(app: &App, request: &Request, job: &str) -> Result<Answer, Problem> {
+    app.caller(request).await?.holds(&[Scope::Service])?;
+    let id = known(job)?;
+    let reason = request.body().and_then(|mut body| {
+        let reason = body.required("reason", word);
+        body.finish(|| reason)
+    });
+    let reason = input(reason, app.ledger.job_exists(&id), Refusal::JobNotFound).await?;
+    let job = app.ledger.close(&request.context, &id, reason).await?;
+    Answer::json(202, &job)
+}
+
+/// What a screen shows before a proposal is submitted: nothing secret, so no token is asked for.
+fn return_policy(app: &App, request: &Request) -> Result<Answer, Problem> {
+    request.nothing()?;
+    Answer::json(200, &app.ledger.return_policy())
 }
 
 /// The id, if it can be a job's.

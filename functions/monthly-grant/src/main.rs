@@ -6,8 +6,8 @@ use connects::http::{self, Core};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let core = Core::start().await?;
-    http::run(core.clock, async |run| {
-        core.ledger.sweep_grants(&run.context, run.due).await
+    http::run(core.clock, async |context, until| {
+        core.ledger.sweep_grants(&context, until).await
     })
     .await
 }

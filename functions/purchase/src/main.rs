@@ -15,9 +15,9 @@ const MAX_METHOD: usize = 200;
 async fn main() -> Result<(), lambda_runtime::Error> {
     let app = App::start().await?;
     let routes = async |request: &Request| route(&app, request).await;
-    http::serve_and_run(app.clock, routes, async |run| {
+    http::serve_and_sweep(app.clock, routes, async |context, until| {
         app.ledger
-            .sweep_payments(&run.context, &app.payments, run.due)
+            .sweep_payments(&context, &app.payments, until)
             .await
     })
     .await

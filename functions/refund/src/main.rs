@@ -1,10 +1,13 @@
-//! Refunds: Connects of a spend back to the lots they came from, by the backend or an operator.
+//! Refunds: Connects of a spend back to the lots they came from, by the backend or an operator. Also,
+//! from the table's stream and for the rest on a schedule, whatever the closing of a job gives back.
 
 use connects::domain::ids::{JobId, OperationId};
 use connects::domain::refund::{RefundCommand, RefundOf};
 use connects::domain::refusal::{Invalid, Refusal};
 use connects::http::input::{Fields, both, connects, text, word};
-use connects::http::{self, Answer, App, Problem, Request, Scope};
+use connects::http::{self, Answer, App, Problem, Request, Run, Scope, Work};
+use connects::ledger::{self, Report};
+use connects::store::ItemKey;
 
 /// The longest text that is looked at as a spend's id.
 const MAX_SPEND_ID: usize = 64;
@@ -12,7 +15,18 @@ const MAX_SPEND_ID: usize = 64;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let app = App::start().await?;
-    http::serve(app.clock, async |request| route(&app, request).await).await
+    let routes = async |request: &Request| route(&app, request).await;
+    http::serve_and_run(app.clock, routes, async |run| returns(&app, run).await).await
+}
+
+async fn returns(app: &App, run: Run) -> Result<Report, ledger::Error> {
+    match run.work {
+        Work::Changed(items) => {
+            let closures = items.iter().filter_map(ItemKey::closure).collect();
+            app.ledger.carry_out(&run.context, closures).await
+        }
+        Work::Due(until) => Ok(app.ledger.sweep_closures(&run.context, until).await?),
+    }
 }
 
 /// The routes of this function.

@@ -13,6 +13,7 @@ pub mod proofs;
 pub mod schedule;
 pub mod stack;
 pub mod state;
+pub mod stream;
 pub mod template;
 pub mod testing;
 pub mod tools;

@@ -1,7 +1,4 @@
 //! A stand-in for EventBridge: fires schedules by hand and at their rate.
-//!
-//! The table has a stream, as in the template, but no function reads it yet, so nothing here
-//! carries its records anywhere.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,13 +34,18 @@ pub async fn fire(
     function: &str,
     at: DateTime<Utc>,
 ) -> Result<Value> {
+    invoke(http, runtime_url, function, &event(function, at)).await
+}
+
+/// Invokes a function with an event; its report.
+pub async fn invoke(
+    http: &reqwest::Client,
+    runtime_url: &str,
+    function: &str,
+    event: &Value,
+) -> Result<Value> {
     let url = format!("{runtime_url}/2015-03-31/functions/{function}/invocations");
-    let answer = http
-        .post(url)
-        .json(&event(function, at))
-        .send()
-        .await
-        .doing(function)?;
+    let answer = http.post(url).json(event).send().await.doing(function)?;
     let status = answer.status();
     let text = answer.text().await.doing(function)?;
     let failed = || Failure::new(format!("{function} failed: {text}"));

@@ -1,4 +1,4 @@
-//! The whole stack: emulator, gateway, functions, schedules.
+//! The whole stack: emulator, gateway, functions, schedules, the table's stream.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -19,6 +19,7 @@ use crate::process::{Death, Spawner};
 use crate::project::Project;
 use crate::schedule;
 use crate::state::{Claim, Features, State};
+use crate::stream::Stream;
 use crate::template::Template;
 use crate::tools;
 
@@ -98,12 +99,13 @@ impl Site {
         };
         let emulator = Emulator::start(&options.store, &place).await?;
         emulator::ensure_table(&emulator.endpoint, TABLE, &template.table).await?;
+        let http = client()?;
+        let stream = Stream::open(&http, &emulator.endpoint, TABLE).await?;
 
         let log = logs.join("gateway.log");
         let gateway =
             Gateway::start(&spawner, cargo_lambda, project.root(), options.port, log).await?;
 
-        let http = client()?;
         let (report, deaths) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         tasks.spawn(gateway::answer_unrouted(http.clone(), gateway.url.clone()));
@@ -141,6 +143,9 @@ impl Site {
             claim,
         };
         stack.until_ready(&http, template).await?;
+        stack.tasks.spawn(
+            stream.keep_delivering(stack.state.runtime_url.clone(), template.triggers.clone()),
+        );
         if options.schedules {
             let Stack { state, tasks, .. } = &mut stack;
             schedule::keep_firing(&http, &state.runtime_url, &template.schedules, tasks);

@@ -1,4 +1,4 @@
-//! Reads template.yaml: the table, the functions, their routes and schedules.
+//! Reads template.yaml: the table, the functions, their routes, schedules and streams.
 //!
 //! Only literal parts of the template are read. Intrinsic functions (`!Ref`, `!Sub` …) arrive as
 //! tagged values and are passed over, since nothing that is needed locally is written with one.
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 use serde_yaml_ng::Value;
 
 use crate::failure::{Doing, Failure, Result};
@@ -23,6 +24,38 @@ pub struct Template {
     pub routes: BTreeSet<Route>,
     /// Every function that runs by itself.
     pub schedules: BTreeMap<String, Duration>,
+    /// Every function that the table's stream wakes.
+    pub triggers: Vec<Trigger>,
+}
+
+/// A function that the table's stream wakes, with the changes that do.
+#[derive(Debug, Clone)]
+pub struct Trigger {
+    /// The binary of the function.
+    pub function: String,
+    filters: Vec<Json>,
+}
+
+impl Trigger {
+    /// Whether a stream's record is for it.
+    pub fn is_for(&self, record: &Json) -> bool {
+        self.filters.iter().any(|filter| matches(filter, record))
+    }
+}
+
+/// Lambda's event filtering, as far as it is used: literals and prefixes.
+fn matches(pattern: &Json, value: &Json) -> bool {
+    let rule = |rule: &Json| match rule.get("prefix").and_then(Json::as_str) {
+        Some(prefix) => value.as_str().is_some_and(|text| text.starts_with(prefix)),
+        None => rule == value,
+    };
+    match pattern {
+        Json::Object(members) => members
+            .iter()
+            .all(|(name, pattern)| matches(pattern, &value[name])),
+        Json::Array(rules) => rules.iter().any(rule),
+        _ => false,
+    }
 }
 
 /// One route of the HTTP API.
@@ -137,6 +170,7 @@ impl Template {
             functions: BTreeSet::new(),
             routes: BTreeSet::new(),
             schedules: BTreeMap::new(),
+            triggers: vec![],
         };
         for (name, resource) in of_type("AWS::Serverless::Function") {
             template.add_function(resource).doing(name)?;
@@ -160,6 +194,18 @@ impl Template {
                 "Schedule" => {
                     let every = rate(&text(properties, "Schedule")?)?;
                     self.schedules.insert(function.clone(), every);
+                }
+                "DynamoDB" => {
+                    let filters = properties["FilterCriteria"]["Filters"].as_sequence();
+                    let filters = filters.doing("a stream's event has no filters")?.iter();
+                    let filters = filters.map(|filter| {
+                        let pattern = text(filter, "Pattern")?;
+                        serde_json::from_str(&pattern).doing(pattern)
+                    });
+                    self.triggers.push(Trigger {
+                        function: function.clone(),
+                        filters: filters.collect::<Result<_>>()?,
+                    });
                 }
                 other => {
                     return Err(Failure::new(format!(
@@ -209,6 +255,8 @@ fn rate(expression: &str) -> Result<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::project::Project;
 
@@ -230,6 +278,29 @@ mod tests {
             .chain(template.schedules.keys().cloned())
             .collect();
         assert_eq!(template.functions, triggered);
+    }
+
+    #[test]
+    fn a_new_closure_of_a_job_wakes_the_refund_function() {
+        let template = Template::read(&Project::find().unwrap().template()).unwrap();
+        let woken = |event: &str, sk: &str| {
+            let keys = json!({ "pk": { "S": "JOB#J1" }, "sk": { "S": sk } });
+            let record = json!({ "eventName": event, "dynamodb": { "Keys": keys } });
+            let triggers = template.triggers.iter();
+            let woken = triggers.filter(|trigger| trigger.is_for(&record));
+            woken
+                .map(|trigger| trigger.function.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(woken("INSERT", "CLOSURE#fraud"), ["refund"]);
+        for (event, sk) in [
+            ("MODIFY", "CLOSURE#fraud"),
+            ("REMOVE", "CLOSURE#fraud"),
+            ("INSERT", "PROPOSAL#a1"),
+            ("INSERT", "XCLOSURE#fraud"),
+        ] {
+            assert!(woken(event, sk).is_empty(), "{event} {sk}");
+        }
     }
 
     #[test]

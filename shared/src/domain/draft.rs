@@ -418,9 +418,8 @@ impl<'p> Draft<'p> {
         Some(slices)
     }
 
-    /// Gives slices back: to their own lots where those stay usable for as long as the policy
-    /// promises, else as grace lots that keep the original's place in the order. `None` when a lot
-    /// has no room for what is said to have come out of it: then nothing may be made of this draft.
+    /// Gives slices back, to their own lots or to others, as the policy says. `None` when a lot has no
+    /// room for what is said to have come out of it: then nothing may be made of this draft.
     pub fn give_back(
         &mut self,
         slices: &[Slice],
@@ -428,22 +427,21 @@ impl<'p> Draft<'p> {
         reference: Reference,
     ) -> Option<Vec<Slice>> {
         let seq = self.next_seq();
-        let floor = self.policy.return_floor(self.now);
-        let mut grace = 0..;
+        let mut indexes = 0..;
         let landed: Vec<Slice> = slices
             .iter()
             .map(|slice| {
-                if slice.birth.expires_on >= floor {
+                let Some(landing) = self.policy.landing(&slice.birth, self.now) else {
                     return self.put_back(slice).then(|| slice.clone());
-                }
+                };
                 let birth = Birth {
                     id: LotId {
                         seq,
-                        index: grace.next().unwrap_or_default(),
+                        index: indexes.next().unwrap_or_default(),
                     },
-                    source: Source::Grace,
-                    issued_at: slice.birth.issued_at,
-                    expires_on: floor,
+                    source: landing.source,
+                    issued_at: landing.issued_at,
+                    expires_on: landing.expires_on,
                     quantity: slice.amount,
                 };
                 self.add_lot(Lot::issued(birth.clone()));

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::closure::{Closure, Returns};
 use super::ids::JobId;
 use super::policy::{MAX_AMOUNT, Policy};
 use super::refusal::{Invalid, Refusal};
@@ -353,12 +354,13 @@ pub struct JobView {
     pub state: JobState,
     /// How many contracts were made on it.
     pub contracts: u32,
-    /// How far the returns are: jobs can't be closed yet, so there are none.
-    pub returns: (),
+    /// How far the returns are; none before it is closed and its proposals are counted.
+    pub returns: Option<Returns>,
 }
 
-impl From<Job> for JobView {
-    fn from(job: Job) -> Self {
+impl JobView {
+    /// Of a job with its closures.
+    pub fn of(job: Job, closures: &[Closure]) -> Self {
         Self {
             job_id: job.job_id,
             posted_at: job.posted_at,
@@ -367,7 +369,7 @@ impl From<Job> for JobView {
             version: job.version,
             state: job.state,
             contracts: job.contracts,
-            returns: (),
+            returns: Returns::of(closures),
         }
     }
 }
@@ -491,7 +493,7 @@ mod tests {
             "contracts": 0,
             "returns": null,
         });
-        assert_eq!(json!(JobView::from(job)), expected);
+        assert_eq!(json!(JobView::of(job, &[])), expected);
     }
 
     #[test]

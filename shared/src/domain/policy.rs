@@ -6,8 +6,9 @@ use chrono::{Days, Months, NaiveDate};
 use serde::{Deserialize, Serialize};
 
 use super::account::{Kind, Plan};
+use super::closure::{ClosureReason, Terms};
 use super::job::RateCard;
-use super::lot::{Lot, Source};
+use super::lot::{Birth, Lot, Source};
 use super::refusal::Invalid;
 use super::time::Time;
 use super::units::{Connects, Money};
@@ -79,8 +80,35 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReturnPolicy {
-    /// Days after the return for which anything that comes back is usable at least.
+    /// Where what comes back goes.
+    pub mode: ReturnMode,
+    /// Days after the return for which anything that comes back is usable at least, in that mode.
     pub floor_days: u32,
+    /// What closing a job gives back.
+    pub closures: BTreeMap<ClosureReason, Terms>,
+}
+
+/// Where what comes back goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReturnMode {
+    /// To its lot, or to a grace lot where that would lapse too soon.
+    OriginalWithFloor,
+    /// To its lot.
+    Original,
+    /// To a new lot.
+    Fresh,
+}
+
+/// A lot of their own for Connects that come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Landing {
+    /// What it is.
+    pub source: Source,
+    /// Its place in the order.
+    pub issued_at: Time,
+    /// Its last usable day.
+    pub expires_on: NaiveDate,
 }
 
 /// `[signup]`
@@ -150,6 +178,19 @@ impl Policy {
                 "returns.floor_days must be at most 3650",
             ),
             (
+                ClosureReason::ALL
+                    .iter()
+                    .all(|reason| self.returns.closures.contains_key(reason)),
+                "returns.closures must name each reason to close a job",
+            ),
+            (
+                self.returns
+                    .closures
+                    .values()
+                    .all(|terms| terms.returned || *terms == Terms::default()),
+                "returns.closures that return nothing can't say to whom",
+            ),
+            (
                 self.signup.amount <= MAX_AMOUNT,
                 "signup.amount must be at most 1000000",
             ),
@@ -216,9 +257,24 @@ impl Policy {
             .unwrap_or(NaiveDate::MAX)
     }
 
-    /// The earliest last usable day of anything that comes back on the day of `now`.
-    pub fn return_floor(&self, now: Time) -> NaiveDate {
-        now.date_naive() + Days::new(self.returns.floor_days.into())
+    /// The lot that Connects out of a lot of that birth come back to at `now`, if not to that lot.
+    pub fn landing(&self, birth: &Birth, now: Time) -> Option<Landing> {
+        let today = now.date_naive();
+        let floor = today + Days::new(self.returns.floor_days.into());
+        match self.returns.mode {
+            ReturnMode::Original => None,
+            ReturnMode::OriginalWithFloor if birth.expires_on >= floor => None,
+            ReturnMode::OriginalWithFloor => Some(Landing {
+                source: Source::Grace,
+                issued_at: birth.issued_at,
+                expires_on: floor,
+            }),
+            ReturnMode::Fresh => Some(Landing {
+                source: birth.source,
+                issued_at: now,
+                expires_on: self.expires_on(today),
+            }),
+        }
     }
 
     /// Puts lots in the order in which they are used. They come oldest first.
@@ -343,6 +399,12 @@ mod tests {
             ("valid_months = 12", "valid_months = 121"),
             ("notice_days = [30, 7, 1]", "notice_days = [366]"),
             ("floor_days = 30", "floor_days = 3651"),
+            ("filled = { returned = false }", ""),
+            (
+                "filled = { returned = false }",
+                "filled = { returned = false, includes_boost = true }",
+            ),
+            ("mode = \"original_with_floor\"", "mode = \"kept\""),
             ("amount = 40", "amount = 1000001"),
             ("amount = 60", "amount = 0"),
             ("amount = 60", "amount = 1000001"),

@@ -3,9 +3,12 @@
 //! A proposal is the receipt of its own operation. It lies with its job, so that whoever closes
 //! that finds all of them, and is written over only at the revision that was read.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::account::Balance;
+use super::closure::ClosureReason;
 use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Reason, Reference};
 use super::job::Job;
@@ -58,6 +61,8 @@ pub enum ProposalState {
     Submitted,
     /// Taken back. It was paid all the same.
     Withdrawn,
+    /// Its job is closed, and what was to come back has.
+    Settled,
 }
 
 /// What the client made of a proposal.
@@ -89,6 +94,10 @@ pub struct Proposal {
     pub outcome: Option<Decision>,
     /// Why anything came back last.
     pub returned_for: Option<Reason>,
+    /// Why nothing came back when its job was closed, if so.
+    pub kept_for: Option<Reason>,
+    /// The closures of its job that it was settled for.
+    pub settled_for: BTreeSet<ClosureReason>,
     /// Grows with whatever changes of it.
     pub revision: u64,
 }
@@ -171,6 +180,8 @@ impl ProposeCommand {
             state: ProposalState::Submitted,
             outcome: None,
             returned_for: None,
+            kept_for: None,
+            settled_for: BTreeSet::new(),
             revision: 1,
         };
         let (_, plan) = draft.finish(vec![
@@ -194,7 +205,8 @@ impl Proposal {
         Ok(Self { charge, ..self })
     }
 
-    fn next(&self) -> Self {
+    /// The same, about to be written over what was read.
+    pub(super) fn next(&self) -> Self {
         Self {
             revision: self.revision + 1,
             ..self.clone()
@@ -236,9 +248,10 @@ impl Proposal {
         });
         let not_returned = match self.state {
             ProposalState::Withdrawn => Some(Reason::of("withdrawn")),
-            ProposalState::Submitted => outcome,
+            ProposalState::Submitted | ProposalState::Settled => outcome,
         };
-        self.returned_for.clone().or(not_returned)
+        let returned = self.returned_for.clone();
+        returned.or(not_returned).or_else(|| self.kept_for.clone())
     }
 }
 
@@ -301,7 +314,7 @@ mod tests {
     use super::super::account::{Account, Kind, Status};
     use super::super::job::{JobState, PostJob, Pricing};
     use super::super::policy::{Policy, built_in};
-    use super::super::refund::{Charged, RefundCommand, RefundOf, RefundReason};
+    use super::super::refund::{Charged, RefundCommand, RefundOf, RefundReason, bring_back};
     use super::super::testing::{OPENED, account_id, at, connects, draft, opened, stored};
     use super::*;
 
@@ -482,6 +495,7 @@ mod tests {
         Withdraw,
         Decide(Decision),
         Refund(Option<u64>),
+        Close(ClosureReason, bool),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -490,8 +504,29 @@ mod tests {
             Just(Step::Decide(Decision::ClientDeclined)),
             Just(Step::Decide(Decision::Hired)),
             prop::option::of(1_u64..30).prop_map(Step::Refund),
+            (prop::sample::select(&ClosureReason::ALL[..]), any::<bool>())
+                .prop_map(|(reason, had_contract)| Step::Close(reason, had_contract)),
         ];
         prop::collection::vec(step, 0..12)
+    }
+
+    /// The account and its proposal after a plan, which must give so many more back.
+    fn brought_back(
+        policy: &Policy,
+        account: &Account,
+        proposal: &Proposal,
+        (amount, reason): (u64, &'static str),
+        plan: Option<Plan>,
+    ) -> (Account, Proposal) {
+        let plan = plan.unwrap();
+        assert_eq!(plan.entries[0].amount, connects(amount).credit());
+        let Some(Guard::Proposal(next)) = plan.guards.into_iter().last() else {
+            panic!("no proposal");
+        };
+        let mut after = draft(policy, account.clone(), OPENED);
+        let charge = &proposal.charge;
+        bring_back(&mut after, charge, connects(amount), Reason::of(reason)).unwrap();
+        (stored(after.finish(vec![]).0), next)
     }
 
     proptest! {
@@ -503,6 +538,7 @@ mod tests {
             let account = opened(&policy, Kind::Freelancer);
             let (mut proposal, mut account) = submitted(&policy, account, cost);
             let (mut back, mut withdrawn, mut decided) = (0, false, None);
+            let (mut returned_for, mut kept_for) = (None, None);
             for (number, step) in steps.iter().enumerate() {
                 let before = proposal.clone();
                 match step {
@@ -521,7 +557,6 @@ mod tests {
                             reason: RefundReason::Goodwill,
                         };
                         let drafted = draft(&policy, account.clone(), OPENED);
-                        let mut after = drafted.clone();
                         let key = number.to_string();
                         let id = OperationId::derive(&account_id(), Operation::Refund, &key);
                         let charged = Charged::Proposal(proposal.clone());
@@ -529,23 +564,35 @@ mod tests {
                         match command.plan(drafted, &id, Some(&charged)) {
                             Err(_) => prop_assert!(wanted == 0 || back + wanted > cost),
                             Ok((receipt, plan)) => {
-                                let guards = plan.unwrap().guards;
-                                let [_, Guard::Proposal(next)] = &guards[..] else {
-                                    panic!("{guards:?}");
-                                };
                                 prop_assert_eq!(receipt.amount, connects(wanted));
-                                let slices = super::super::lot::last_of(
-                                    &proposal.charge.slices,
-                                    connects(back),
-                                    connects(wanted),
-                                );
-                                let reference = proposal.charge.reference.clone();
-                                after.give_back(&slices, Reason::of("goodwill"), reference).unwrap();
-                                account = stored(after.finish(vec![]).0);
-                                proposal = next.clone();
+                                let what = (wanted, "goodwill");
+                                (account, proposal) =
+                                    brought_back(&policy, &account, &proposal, what, plan);
                                 back += wanted;
+                                returned_for = Some("goodwill");
                             }
                         }
+                    }
+                    Step::Close(reason, had_contract) => {
+                        let mut job = job(&policy, cost);
+                        job.contracts = u32::from(*had_contract);
+                        let (_, closure) = job.close(&policy, at(OPENED), *reason);
+                        if !closure.concerns(&proposal) {
+                            continue;
+                        }
+                        let wanted = closure.gives_back(&proposal).get();
+                        if wanted == 0 {
+                            proposal = closure.settles(&proposal);
+                            kept_for = proposal.kept_for.clone();
+                            continue;
+                        }
+                        prop_assert_eq!(back + wanted, cost);
+                        let plan = closure.plan(draft(&policy, account.clone(), OPENED), &proposal);
+                        let what = (wanted, reason.as_str());
+                        (account, proposal) =
+                            brought_back(&policy, &account, &proposal, what, plan.unwrap());
+                        back += wanted;
+                        returned_for = Some(reason.as_str());
                     }
                 }
                 let changed = u64::from(proposal != before);
@@ -554,14 +601,16 @@ mod tests {
                 prop_assert!(back <= cost);
                 prop_assert_eq!((view.cost, view.returned), (connects(cost), connects(back)));
                 prop_assert_eq!(view.balance.available, connects(50 - cost + back));
-                let reason = match (back, withdrawn, decided) {
-                    (1.., _, _) => Some("goodwill"),
-                    (0, true, _) => Some("withdrawn"),
-                    (0, false, Some(Decision::ClientDeclined)) => Some("client_declined"),
-                    (0, false, Some(Decision::Hired)) => Some("had_contract"),
-                    (0, false, None) => None,
+                let reason = match (returned_for, withdrawn, decided) {
+                    (Some(reason), _, _) => Some(Reason::of(reason)),
+                    (None, true, _) => Some(Reason::of("withdrawn")),
+                    (None, false, Some(Decision::ClientDeclined)) => {
+                        Some(Reason::of("client_declined"))
+                    }
+                    (None, false, Some(Decision::Hired)) => Some(Reason::of("had_contract")),
+                    (None, false, None) => kept_for.clone(),
                 };
-                prop_assert_eq!(view.return_reason, reason.map(Reason::of));
+                prop_assert_eq!(view.return_reason, reason);
             }
         }
     }

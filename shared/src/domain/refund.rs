@@ -6,7 +6,7 @@ use super::account::Balance;
 use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Reason};
 use super::key::IdempotencyKey;
-use super::lot::{SliceView, last_of, views};
+use super::lot::{Slice, SliceView, last_of, views};
 use super::proposal::Proposal;
 use super::receipt::Receipt;
 use super::refusal::Refusal;
@@ -90,12 +90,9 @@ impl RefundCommand {
         if amount > returnable || returnable.is_zero() {
             return Err(Refusal::RefundExceedsSpend { returnable }.into());
         }
-        let back = last_of(&spend.slices, spend.returned, amount);
         let seq = draft.account().head.seq.next();
         let reason = Reason::of(self.reason.as_str());
-        let slices = draft
-            .give_back(&back, reason.clone(), spend.reference.clone())
-            .ok_or(Unplanned::Stale)?;
+        let slices = bring_back(&mut draft, spend, amount, reason.clone())?;
         let receipt = Receipt {
             id: id.clone(),
             fingerprint: self.fingerprint(),
@@ -118,6 +115,23 @@ impl RefundCommand {
         let (_, plan) = draft.finish(vec![Guard::NewReceipt(receipt.clone()), returned]);
         Ok((receipt, plan))
     }
+}
+
+/// Gives `amount` more of a spend back, to the lots it came out of, last taken first. Says where to.
+///
+/// # Errors
+/// Stale when the spend's receipt was read before something came back that the account already
+/// shows.
+pub fn bring_back(
+    draft: &mut Draft<'_>,
+    spend: &Receipt,
+    amount: Connects,
+    reason: Reason,
+) -> Result<Vec<Slice>, Unplanned> {
+    let back = last_of(&spend.slices, spend.returned, amount);
+    draft
+        .give_back(&back, reason, spend.reference.clone())
+        .ok_or(Unplanned::Stale)
 }
 
 /// What took the Connects that a refund gives back.

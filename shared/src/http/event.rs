@@ -1,5 +1,6 @@
-//! The events that invoke a function: API Gateway's HTTP request (payload version 2.0) and
-//! EventBridge's scheduled event. One binary may receive both.
+//! The events that invoke a function: API Gateway's HTTP request (payload version 2.0),
+//! EventBridge's scheduled event and the changes that the table's stream tells. One binary may
+//! receive all of them.
 //!
 //! The gateway's forms are `lambda_http`'s; its conversion to an `http::Request` is not used. That
 //! panics on a `Host` header that makes no URL, which any stranger can send, and its adapter takes
@@ -16,12 +17,15 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::answer::Answer;
+use crate::store::ItemKey;
 
 /// What invoked the function.
 #[derive(Debug)]
 pub enum Event {
     /// A schedule.
     Scheduled(ScheduledEvent),
+    /// Changes of the table.
+    Changed(StreamEvent),
     /// A request.
     Http(Box<ApiGatewayV2httpRequest>),
 }
@@ -31,6 +35,8 @@ impl<'de> Deserialize<'de> for Event {
         let mut event = Value::deserialize(deserializer)?;
         let read = if event.get("detail-type").is_some() {
             serde_json::from_value(event).map(Self::Scheduled)
+        } else if event.get("Records").is_some() {
+            serde_json::from_value(event).map(Self::Changed)
         } else {
             // The function verifies tokens itself: no form of the gateway's claims can stop it.
             if let Some(context) = event
@@ -51,6 +57,32 @@ pub struct ScheduledEvent {
     /// When the schedule was to fire.
     #[serde(default)]
     pub time: Option<String>,
+}
+
+/// What the table's stream tells, as far as a function needs it: the items are read again anyway.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StreamEvent {
+    records: Vec<StreamRecord>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamRecord {
+    dynamodb: StreamItem,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StreamItem {
+    keys: ItemKey,
+}
+
+impl StreamEvent {
+    /// The items that changed.
+    pub fn keys(self) -> Vec<ItemKey> {
+        let keys = |record: StreamRecord| record.dynamodb.keys;
+        self.records.into_iter().map(keys).collect()
+    }
 }
 
 /// The parts of a request, read but not yet understood.
@@ -124,7 +156,7 @@ mod tests {
     fn http(event: Value) -> Parts {
         match serde_json::from_value(event).unwrap() {
             Event::Http(event) => (*event).into(),
-            Event::Scheduled(event) => panic!("{event:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -203,7 +235,7 @@ mod tests {
             panic!("not a schedule");
         };
         assert_eq!(event.time.as_deref(), Some("2027-01-01T00:00:00Z"));
-        assert!(serde_json::from_value::<Event>(json!({ "Records": [] })).is_err());
+        assert!(serde_json::from_value::<Event>(json!({ "Records": [{}] })).is_err());
     }
 
     #[test]

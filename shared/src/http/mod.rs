@@ -21,4 +21,4 @@ pub use auth::{Auth, Caller, Scope};
 pub use event::Event;
 pub use problem::Problem;
 pub use request::Request;
-pub use run::{Reply, Run, init_logs, invoked, run, serve, serve_and_run};
+pub use run::{Reply, Run, Work, init_logs, invoked, run, serve, serve_and_run, serve_and_sweep};

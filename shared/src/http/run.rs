@@ -15,13 +15,14 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::answer::Answer;
-use super::event::{Event, Parts, ScheduledEvent, gateway_answer};
+use super::event::{Event, Parts, gateway_answer};
 use super::problem::Problem;
 use super::request::{Request, route};
 use crate::clock::Clock;
 use crate::config::LogConfig;
 use crate::domain::time::Time;
-use crate::ledger::Context;
+use crate::ledger::{Context, Fault};
+use crate::store::ItemKey;
 
 /// A request is answered within this, whatever the gateway says.
 const REQUEST_BUDGET: Duration = Duration::from_secs(8);
@@ -35,19 +36,31 @@ const RUN_BUDGET: Duration = Duration::from_secs(14 * 60);
 /// Kept back from a run's Lambda deadline, to report in.
 const RUN_RESERVE: Duration = Duration::from_secs(10);
 
-/// What a function that only serves requests says to a schedule.
-const NO_SCHEDULE: &str = "this function has no schedule";
+/// What a function that only serves requests says to anything else.
+const ONLY_REQUESTS: &str = "this function only serves requests";
+
+/// What a function that works on a schedule says to a stream.
+const ONLY_SCHEDULED: &str = "this function reads no stream";
 
 /// The header by which tests set the time.
 const TEST_TIME: &str = "connects-now";
 
-/// A scheduled run.
-#[derive(Debug, Clone, Copy)]
+/// A run that nobody waits for.
+#[derive(Debug, Clone)]
 pub struct Run {
     /// Now, and until when the run may last.
     pub context: Context,
-    /// What is due at this instant or before is handled.
-    pub due: Time,
+    /// What it is to do.
+    pub work: Work,
+}
+
+/// What a run is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// A schedule: whatever is due at this instant or before.
+    Due(Time),
+    /// The table's stream: whatever these items, which are new or changed, ask for.
+    Changed(Vec<ItemKey>),
 }
 
 /// Writes logs as JSON lines, filtered as configured.
@@ -76,21 +89,39 @@ pub async fn serve(
     clock: Clock,
     handler: impl AsyncFn(&Request) -> Result<Answer, Problem>,
 ) -> Result<(), lambda_runtime::Error> {
-    serve_and_run(clock, handler, async |_| Err::<(), _>(NO_SCHEDULE)).await
+    serve_and_run(clock, handler, async |_| Err::<(), _>(ONLY_REQUESTS)).await
 }
 
-/// Runs a function that works on a schedule.
+/// Runs a function that works on a schedule, up to the instant that it is given.
 ///
 /// # Errors
 /// When the runtime can't be reached.
-pub async fn run<R: Serialize, E: Display>(
+pub async fn run<R: Serialize>(
     clock: Clock,
-    job: impl AsyncFn(Run) -> Result<R, E>,
+    job: impl AsyncFn(Context, Time) -> Result<R, Fault>,
 ) -> Result<(), lambda_runtime::Error> {
-    serve_and_run(clock, async |_| Err(Problem::not_found()), job).await
+    serve_and_sweep(clock, async |_| Err(Problem::not_found()), job).await
 }
 
 /// Runs a function that serves requests and also works on a schedule.
+///
+/// # Errors
+/// When the runtime can't be reached.
+pub async fn serve_and_sweep<R: Serialize>(
+    clock: Clock,
+    handler: impl AsyncFn(&Request) -> Result<Answer, Problem>,
+    job: impl AsyncFn(Context, Time) -> Result<R, Fault>,
+) -> Result<(), lambda_runtime::Error> {
+    serve_and_run(clock, handler, async |run| match run.work {
+        Work::Due(until) => job(run.context, until)
+            .await
+            .map_err(|fault| fault.to_string()),
+        Work::Changed(_) => Err(ONLY_SCHEDULED.to_owned()),
+    })
+    .await
+}
+
+/// Runs a function that serves requests and also does work that nobody waits for.
 ///
 /// # Errors
 /// When the runtime can't be reached.
@@ -104,10 +135,10 @@ pub async fn serve_and_run<R: Serialize, E: Display>(
     Runtime::new(service).run().await
 }
 
-/// One invocation: a request goes to `handler`, a schedule to `job`.
+/// One invocation: a request goes to `handler`, anything else to `job`.
 ///
 /// # Errors
-/// When a scheduled run fails; a request is always answered.
+/// When a run fails; a request is always answered.
 pub async fn invoked<R: Serialize, E: Display>(
     clock: Clock,
     handler: &impl AsyncFn(&Request) -> Result<Answer, Problem>,
@@ -123,9 +154,19 @@ pub async fn invoked<R: Serialize, E: Display>(
                 let answer = answer(clock, handler, *event, deadline_ms).await;
                 Ok(Reply::Answer(Box::new(gateway_answer(answer, &id))))
             }
-            Event::Scheduled(event) => report(clock, job, &event, deadline_ms)
-                .await
-                .map(Reply::Report),
+            Event::Scheduled(event) => {
+                let schedule = clock
+                    .scheduled(event.time.as_deref())
+                    .map_err(|error| Diagnostic::from(format!("the event's time is {error}")))?;
+                let work = Work::Due(schedule.due);
+                let report = report(clock, job, schedule.now, work, deadline_ms);
+                report.await.map(Reply::Report)
+            }
+            Event::Changed(event) => {
+                let work = Work::Changed(event.keys());
+                let report = report(clock, job, clock.real(), work, deadline_ms);
+                report.await.map(Reply::Report)
+            }
         }
     };
     reply.instrument(span).await
@@ -137,7 +178,7 @@ pub async fn invoked<R: Serialize, E: Display>(
 pub enum Reply<R> {
     /// To a request.
     Answer(Box<ApiGatewayV2httpResponse>),
-    /// Of a scheduled run.
+    /// Of a run.
     Report(R),
 }
 
@@ -180,20 +221,18 @@ async fn answer(
 async fn report<R: Serialize, E: Display>(
     clock: Clock,
     job: &impl AsyncFn(Run) -> Result<R, E>,
-    event: &ScheduledEvent,
+    now: Time,
+    work: Work,
     deadline_ms: u64,
 ) -> Result<R, Diagnostic> {
     let started = Instant::now();
     let budget = budget(deadline_ms, clock.real(), RUN_RESERVE, RUN_BUDGET);
-    let schedule = clock
-        .scheduled(event.time.as_deref())
-        .map_err(|error| Diagnostic::from(format!("the event's time is {error}")))?;
     let run = Run {
         context: Context {
-            now: schedule.now,
+            now,
             deadline: started + budget,
         },
-        due: schedule.due,
+        work,
     };
     let report = Box::pin(job(run)).await.map_err(|fault| {
         tracing::error!(cause = %fault, ms = millis(started.elapsed()), "run failed");
@@ -229,7 +268,7 @@ fn millis(elapsed: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::config::ClockConfig;
@@ -253,8 +292,16 @@ mod tests {
         serde_json::from_value(event).unwrap()
     }
 
-    fn scheduled(time: &str) -> ScheduledEvent {
-        serde_json::from_value(json!({ "detail-type": "Scheduled Event", "time": time })).unwrap()
+    type Told = Result<serde_json::Value, Diagnostic>;
+
+    async fn told(
+        job: impl AsyncFn(Run) -> Result<serde_json::Value, String>,
+        event: Value,
+    ) -> Told {
+        let handler = async |_: &Request| Err(Problem::not_found());
+        let event = LambdaEvent::new(serde_json::from_value(event).unwrap(), Default::default());
+        let reply = invoked(clock(), &handler, &job, event).await?;
+        Ok(serde_json::to_value(reply).unwrap())
     }
 
     #[test]
@@ -300,15 +347,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_reports() {
-        let job = async |run: Run| Ok::<_, String>(json!({ "due": time::text(run.due) }));
-        let done = report(clock(), &job, &scheduled("2020-02-02T00:00:00Z"), 0).await;
+        let job = async |run: Run| match run.work {
+            Work::Due(until) => Ok(json!({ "due": time::text(until) })),
+            Work::Changed(keys) => Ok(json!({ "closures": format!("{:?}", keys[0].closure()) })),
+        };
+        let scheduled = |time| json!({ "detail-type": "Scheduled Event", "time": time });
+        let at = "2020-02-02T00:00:00Z";
+        let done = told(job, scheduled(at)).await;
         assert_eq!(done.unwrap(), json!({ "due": "2020-02-02T00:00:00.000Z" }));
-        assert!(report(clock(), &job, &scheduled("soon"), 0).await.is_err());
-        let failing = async |_: Run| Err::<(), _>("the table is gone");
-        assert!(
-            report(clock(), &failing, &scheduled("2020-02-02T00:00:00Z"), 0)
-                .await
-                .is_err()
-        );
+        assert!(told(job, scheduled("soon")).await.is_err());
+        let failing = async |_: Run| Err("the table is gone".to_owned());
+        assert!(told(failing, scheduled(at)).await.is_err());
+
+        let keys = json!({ "pk": { "S": "JOB#J1" }, "sk": { "S": "CLOSURE#fraud" } });
+        let changed =
+            json!({ "Records": [{ "eventName": "INSERT", "dynamodb": { "Keys": keys } }] });
+        let closure = "Some((JobId(\"J1\"), Fraud))";
+        let done = told(job, changed).await;
+        assert_eq!(done.unwrap(), json!({ "closures": closure }));
     }
 }

@@ -35,7 +35,7 @@ impl Ledger {
             if current.as_ref() != Some(&job) {
                 self.store.put_job(&job).await?;
             }
-            Ok(Attempt::Done((current.is_none(), job.into())))
+            Ok(Attempt::Done((current.is_none(), JobView::of(job, &[]))))
         })
         .await
     }
@@ -46,8 +46,8 @@ impl Ledger {
     /// `job_not_found`.
     pub async fn job(&self, context: &Context, id: &JobId) -> Result<JobView, Error> {
         self.retry(context, async |_| {
-            let job = self.store.job(id).await?.ok_or(Refusal::JobNotFound)?;
-            Ok(Attempt::Done(job.into()))
+            let (job, closures) = self.job_and_closures(id).await?;
+            Ok(Attempt::Done(JobView::of(job, &closures)))
         })
         .await
     }
@@ -63,15 +63,14 @@ impl Ledger {
         account: &AccountId,
     ) -> Result<JobView, Error> {
         self.retry(context, async |_| {
-            let (job, known) =
-                futures::try_join!(self.store.job(id), self.store.is_contracted(id, account))?;
-            let job = job.ok_or(Refusal::JobNotFound)?;
+            let known = async { Ok(self.store.is_contracted(id, account).await?) };
+            let ((job, closures), known) = futures::try_join!(self.job_and_closures(id), known)?;
             if known {
-                return Ok(Attempt::Done(job.into()));
+                return Ok(Attempt::Done(JobView::of(job, &closures)));
             }
             let job = job.contracted();
             self.store.put_contract(&job, account).await?;
-            Ok(Attempt::Done(job.into()))
+            Ok(Attempt::Done(JobView::of(job, &closures)))
         })
         .await
     }

@@ -8,6 +8,7 @@
 //! account.
 
 mod accounts;
+mod closures;
 mod jobs;
 mod operations;
 mod purchases;

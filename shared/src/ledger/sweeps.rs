@@ -1,4 +1,4 @@
-//! Scheduled runs: whatever the `due` index lists, account by account.
+//! Scheduled runs: whatever the `due` index lists, account by account or job by job.
 //!
 //! One engine serves all. The index is a hint: the decision is made on the loaded account, and what
 //! is no longer due is nothing to do. Finished work leaves the index, so a run that crashed, came
@@ -9,6 +9,7 @@
 //! Round trips: one for each page of a shard, and for each account those of its settling.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::Display;
 
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
@@ -19,13 +20,13 @@ use crate::domain::account::Account;
 use crate::domain::ids::AccountId;
 use crate::domain::time::{self, Time};
 use crate::payments::Provider;
-use crate::store::{DUE_SHARDS, Due, DueItem, DueKind, StoreError};
+use crate::store::{DUE_SHARDS, Due, DueItem, DueKind, Owner, StoreError};
 
 /// Shards worked on at the same time.
 const SHARDS_AT_ONCE: usize = 8;
 
-/// Accounts of each shard worked on at the same time: 64 in all.
-const ACCOUNTS_AT_ONCE: usize = 8;
+/// Accounts or jobs of each shard worked on at the same time: 64 in all.
+const OWNERS_AT_ONCE: usize = 8;
 
 /// Failures that a report names; the log has them all.
 const MAX_FAILURES_NAMED: usize = 20;
@@ -44,10 +45,14 @@ pub struct Report {
     pub notices: u64,
     /// Open purchases that are paid or declined now.
     pub purchases: u64,
-    /// Accounts that failed and stay due.
+    /// Jobs whose closures were looked at.
+    pub jobs: u64,
+    /// Proposals on them that were settled.
+    pub proposals: u64,
+    /// Accounts and jobs that failed and stay due.
     pub failed: u64,
     /// Some of them.
-    pub failures: Vec<AccountId>,
+    pub failures: Vec<String>,
     /// Whether time ran out with work left.
     pub unfinished: bool,
 }
@@ -60,11 +65,24 @@ fn due_text<S: serde::Serializer>(at: &Option<Time>, serializer: S) -> Result<S:
 }
 
 impl Report {
-    fn and(mut self, other: Self) -> Self {
+    /// Of one failure.
+    pub(super) fn failure(whose: &impl Display) -> Self {
+        Self {
+            failed: 1,
+            failures: vec![whose.to_string()],
+            ..Self::default()
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub(super) fn and(mut self, other: Self) -> Self {
         self.accounts += other.accounts;
         self.entries += other.entries;
         self.notices += other.notices;
         self.purchases += other.purchases;
+        self.jobs += other.jobs;
+        self.proposals += other.proposals;
         self.failed += other.failed;
         self.unfinished |= other.unfinished;
         self.failures.extend(other.failures);
@@ -83,9 +101,10 @@ impl Ledger {
             context,
             DueKind::Grant,
             until,
-            async |context, account, _| {
+            async |context, account: &AccountId, _| {
                 let (_, entries) = self.book_due(context, account).await?;
                 Ok(Report {
+                    accounts: 1,
                     entries,
                     ..Report::default()
                 })
@@ -103,10 +122,11 @@ impl Ledger {
             context,
             DueKind::Expiry,
             until,
-            async |context, account, due| {
+            async |context, account: &AccountId, due| {
                 let (state, entries) = self.book_due(context, account).await?;
                 let notices = self.record_notices(context, &state, due).await?;
                 Ok(Report {
+                    accounts: 1,
                     entries,
                     notices,
                     ..Report::default()
@@ -130,7 +150,7 @@ impl Ledger {
             context,
             DueKind::Payment,
             until,
-            async |context, account, due| {
+            async |context, account: &AccountId, due| {
                 let mut purchases = 0;
                 for what in due {
                     if let Due::Purchase(id) = what {
@@ -139,6 +159,7 @@ impl Ledger {
                     }
                 }
                 Ok(Report {
+                    accounts: 1,
                     purchases,
                     ..Report::default()
                 })
@@ -194,12 +215,13 @@ impl Ledger {
         Ok(recorded)
     }
 
-    async fn sweep(
+    /// Lets `handle` do whatever is due of a kind, owner by owner.
+    pub(super) async fn sweep<K: Owner>(
         &self,
         context: &Context,
         kind: DueKind,
         until: Time,
-        handle: impl AsyncFn(&Context, &AccountId, &[Due]) -> Result<Report, Error>,
+        handle: impl AsyncFn(&Context, &K, &[Due]) -> Result<Report, Error>,
     ) -> Result<Report, Fault> {
         let handle = &handle;
         let begun = Instant::now();
@@ -217,14 +239,14 @@ impl Ledger {
             .try_fold(none, |sum, report| Ok(sum.and(report?)))
     }
 
-    async fn sweep_shard(
+    async fn sweep_shard<K: Owner>(
         &self,
         context: &Context,
         begun: Instant,
         kind: DueKind,
         shard: u32,
         until: Time,
-        handle: &impl AsyncFn(&Context, &AccountId, &[Due]) -> Result<Report, Error>,
+        handle: &impl AsyncFn(&Context, &K, &[Due]) -> Result<Report, Error>,
     ) -> Result<Report, StoreError> {
         let mut sum = Report::default();
         let mut start = None;
@@ -234,12 +256,11 @@ impl Ledger {
                 return Ok(sum);
             }
             let page = self.store.due(kind, shard, until, start).await?;
-            sum = stream::iter(by_account(page.items))
-                .map(|(account, due)| async move {
-                    self.handle_one(context, begun, &account, &due, handle)
-                        .await
+            sum = stream::iter(by_owner(page.items))
+                .map(|(owner, due)| async move {
+                    self.handle_one(context, begun, &owner, &due, handle).await
                 })
-                .buffer_unordered(ACCOUNTS_AT_ONCE)
+                .buffer_unordered(OWNERS_AT_ONCE)
                 .fold(sum, |sum, report| async { sum.and(report) })
                 .await;
             match page.next {
@@ -249,13 +270,13 @@ impl Ledger {
         }
     }
 
-    async fn handle_one(
+    async fn handle_one<K: Owner>(
         &self,
         context: &Context,
         begun: Instant,
-        account: &AccountId,
+        owner: &K,
         due: &[Due],
-        handle: &impl AsyncFn(&Context, &AccountId, &[Due]) -> Result<Report, Error>,
+        handle: &impl AsyncFn(&Context, &K, &[Due]) -> Result<Report, Error>,
     ) -> Report {
         if Instant::now() >= context.deadline {
             return Report {
@@ -263,36 +284,27 @@ impl Ledger {
                 ..Report::default()
             };
         }
-        match handle(&context.later(begun), account, due).await {
-            Ok(report) => Report {
-                accounts: 1,
-                ..report
-            },
-            Err(error) => {
-                tracing::error!(%account, %error, "left for the next run");
-                Report {
-                    accounts: 1,
-                    failed: 1,
-                    failures: vec![account.clone()],
-                    ..Report::default()
-                }
-            }
-        }
+        handle(&context.later(begun), owner, due)
+            .await
+            .unwrap_or_else(|error| {
+                tracing::error!(%owner, %error, "left for the next run");
+                Report::failure(owner)
+            })
     }
 }
 
-/// What is due, gathered for each account, so that one is not worked on twice at the same time.
-fn by_account(items: Vec<DueItem>) -> BTreeMap<AccountId, Vec<Due>> {
+/// What is due, gathered for each owner, so that one is not worked on twice at the same time.
+fn by_owner<K: Owner>(items: Vec<DueItem<K>>) -> BTreeMap<K, Vec<Due>> {
     let mut seen = HashSet::new();
     items
         .into_iter()
         .filter(|item| seen.insert(item.clone()))
-        .fold(BTreeMap::new(), |mut accounts, item| {
-            accounts
-                .entry(item.account)
+        .fold(BTreeMap::new(), |mut owners, item| {
+            owners
+                .entry(item.owner)
                 .or_insert_with(Vec::new)
                 .push(item.what);
-            accounts
+            owners
         })
 }
 
@@ -313,8 +325,10 @@ mod tests {
             entries: n + 1,
             notices: n + 2,
             purchases: n + 3,
+            jobs: n + 5,
+            proposals: n + 6,
             failed: n + 4,
-            failures: vec![id(&format!("a{n}"))],
+            failures: vec![format!("a{n}")],
             unfinished,
         };
         let sum = report(10, false).and(report(200, false));
@@ -324,8 +338,10 @@ mod tests {
             entries: 212,
             notices: 214,
             purchases: 216,
+            jobs: 220,
+            proposals: 222,
             failed: 218,
-            failures: vec![id("a10"), id("a200")],
+            failures: vec!["a10".to_owned(), "a200".to_owned()],
             unfinished: false,
         };
         assert_eq!(sum, expected);
@@ -350,14 +366,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_is_gathered_by_account_each_thing_once() {
+    fn what_is_due_is_gathered_by_owner_each_thing_once() {
         let lot = |text: &str| Due::Lot(text.parse::<LotId>().unwrap());
         let item = |account: &str, what: &Due| DueItem {
-            account: id(account),
+            owner: id(account),
             what: what.clone(),
         };
         let (first, second) = (lot("2-0"), lot("3-0"));
-        let gathered = by_account(vec![
+        let gathered = by_owner(vec![
             item("a", &first),
             item("b", &first),
             item("a", &second),

@@ -33,7 +33,7 @@ use crate::domain::time::{self, Time};
 
 use super::items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, number, text, to_item};
 use super::meter::Access;
-use super::{DueKind, Store, StoreError, broken, keys};
+use super::{DueKind, Owner, Store, StoreError, broken, keys};
 
 pub const IS_NEW: &str = "attribute_not_exists(pk)";
 
@@ -396,9 +396,9 @@ fn named<const N: usize>(values: [(&str, AttributeValue); N]) -> Values {
     })
 }
 
-fn due(kind: DueKind, account: &AccountId, at: Time) -> [(String, AttributeValue); 2] {
+pub fn due(kind: DueKind, owner: &impl Owner, at: Time) -> [(String, AttributeValue); 2] {
     [
-        ("due_shard".to_owned(), text(keys::due_shard(kind, account))),
+        ("due_shard".to_owned(), text(keys::due_shard(kind, owner))),
         ("due_at".to_owned(), text(time::text(at))),
     ]
 }

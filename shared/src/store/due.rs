@@ -1,6 +1,7 @@
 //! The work queue: a sparse, keys-only index of everything timed. It is a hint; the decision is
 //! made on the loaded account.
 
+use crate::domain::closure::ClosureReason;
 use crate::domain::ids::{AccountId, LotId, OperationId};
 use crate::domain::lot::Lot;
 use crate::domain::time::{self, Time};
@@ -8,7 +9,7 @@ use crate::domain::time::{self, Time};
 use super::commit::IS_NEW;
 use super::items::{Item, NoticeItem, text, text_of, to_item};
 use super::meter::Access;
-use super::{DueKind, Store, StoreError, keys};
+use super::{DueKind, Owner, Store, StoreError, keys};
 
 /// The index's name in the table.
 const INDEX: &str = "due";
@@ -18,9 +19,9 @@ const PAGE: i32 = 100;
 
 /// Something that is due.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct DueItem {
+pub struct DueItem<K> {
     /// Whose.
-    pub account: AccountId,
+    pub owner: K,
     /// What.
     pub what: Due,
 }
@@ -34,26 +35,28 @@ pub enum Due {
     Cycle,
     /// A purchase whose payment is open.
     Purchase(OperationId),
+    /// A job's closure that is not carried out.
+    Closure(ClosureReason),
 }
 
 /// Some of what is due in a shard.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DuePage {
+pub struct DuePage<K> {
     /// The items, what was due first first.
-    pub items: Vec<DueItem>,
+    pub items: Vec<DueItem<K>>,
     /// Where to go on.
     pub next: Option<Item>,
 }
 
 impl Store {
     /// What is due in one shard by `until`, page by page.
-    pub async fn due(
+    pub async fn due<K: Owner>(
         &self,
         kind: DueKind,
         shard: u32,
         until: Time,
         start: Option<Item>,
-    ) -> Result<DuePage, StoreError> {
+    ) -> Result<DuePage<K>, StoreError> {
         let request = self
             .client
             .query()
@@ -126,18 +129,20 @@ impl Store {
     }
 }
 
-fn due_item(item: &Item) -> Option<DueItem> {
+fn due_item<K: Owner>(item: &Item) -> Option<DueItem<K>> {
     let sk = text_of(item, "sk")?;
     let what = if sk == keys::PROFILE {
         Due::Cycle
     } else if let Some(id) = sk.strip_prefix(keys::RECEIPT_PREFIX) {
         Due::Purchase(OperationId::try_new(id).ok()?)
+    } else if let Some(reason) = sk.strip_prefix(keys::CLOSURE_PREFIX) {
+        Due::Closure(ClosureReason::of(reason)?)
     } else {
         let (_, id) = sk.strip_prefix(keys::LOT_PREFIX)?.split_once('#')?;
         Due::Lot(id.parse().ok()?)
     };
     Some(DueItem {
-        account: keys::account_of(text_of(item, "pk")?)?,
+        owner: K::of(text_of(item, "pk")?)?,
         what,
     })
 }

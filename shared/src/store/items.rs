@@ -1,7 +1,7 @@
 //! Items: how what the domain knows is laid out in the table, and read back with every invariant
 //! checked again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -11,6 +11,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::account::{Balance, Kind, Plan, Profile, Status};
+use crate::domain::closure::ClosureReason;
 use crate::domain::ids::{
     AccountId, Fingerprint, JobId, LotId, OperationId, PersonId, Reason, Reference, Seq,
 };
@@ -323,6 +324,10 @@ pub struct ProposalItem {
     outcome: Option<Decision>,
     #[serde(default)]
     returned_for: Option<Reason>,
+    #[serde(default)]
+    kept_for: Option<Reason>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    settled_for: BTreeSet<ClosureReason>,
     revision: u64,
 }
 
@@ -337,6 +342,8 @@ impl From<&Proposal> for ProposalItem {
             state: proposal.state,
             outcome: proposal.outcome,
             returned_for: proposal.returned_for.clone(),
+            kept_for: proposal.kept_for.clone(),
+            settled_for: proposal.settled_for.clone(),
             revision: proposal.revision,
         }
     }
@@ -355,6 +362,8 @@ impl TryFrom<ProposalItem> for Proposal {
             state: item.state,
             outcome: item.outcome,
             returned_for: item.returned_for,
+            kept_for: item.kept_for,
+            settled_for: item.settled_for,
             revision: item.revision,
         })
     }

@@ -2,15 +2,52 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, Select, TransactWriteItem};
+use serde::Deserialize;
 
+use crate::domain::closure::{Closure, ClosureReason};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::Job;
 use crate::domain::proposal::Proposal;
 
-use super::commit::{IS_NEW, Values, rejected};
+use super::commit::{IS_NEW, Values, due, rejected};
 use super::items::{Item, ProposalItem, from_item, number, text, to_item};
-use super::{Store, StoreError, keys};
+use super::meter::Access;
+use super::{DueKind, Owner, Store, StoreError, keys};
+
+/// Proposals of one page.
+const PROPOSALS: i32 = 200;
+
+/// Some of a job's proposals.
+#[derive(Debug)]
+pub struct ProposalPage {
+    /// In the order of their accounts' ids.
+    pub proposals: Vec<Proposal>,
+    /// Whether these are the last.
+    pub is_last: bool,
+}
+
+/// The key of an item that changed, as the table's stream tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ItemKey {
+    pk: Text,
+    sk: Text,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Text {
+    #[serde(rename = "S")]
+    text: String,
+}
+
+impl ItemKey {
+    /// The closure that it is the key of.
+    pub fn closure(&self) -> Option<(JobId, ClosureReason)> {
+        let reason = self.sk.text.strip_prefix(keys::CLOSURE_PREFIX)?;
+        Some((JobId::of(&self.pk.text)?, ClosureReason::of(reason)?))
+    }
+}
 
 impl Store {
     /// A job.
@@ -49,10 +86,140 @@ impl Store {
             ("pk".to_owned(), text(keys::job(&job.job_id))),
             ("sk".to_owned(), text(keys::contract(account))),
         ]);
-        let (condition, values) = follows(job.revision);
         let contract = self.put_if(contract, IS_NEW)?;
-        let job = self.put_where(job_item(job)?, condition, values)?;
-        self.transact(vec![contract, job]).await
+        self.transact(vec![contract, self.job_action(job)?]).await
+    }
+
+    /// The closing of a job for that reason.
+    pub async fn closure(
+        &self,
+        job: &JobId,
+        reason: ClosureReason,
+    ) -> Result<Option<Closure>, StoreError> {
+        self.get(keys::job(job), keys::closure(reason))
+            .await?
+            .map(from_item)
+            .transpose()
+    }
+
+    /// All closures of a job.
+    pub async fn closures(&self, job: &JobId) -> Result<Vec<Closure>, StoreError> {
+        let request = self.job_items(job, keys::CLOSURE_PREFIX);
+        let page = self.call(Access::Read, request.send()).await?;
+        let items = page.items.unwrap_or_default();
+        items.into_iter().map(from_item).collect()
+    }
+
+    /// Writes down that a job is being closed, for a reason that it was not closed for before.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when it was, or the job is not the one that was read any more.
+    pub async fn begin_closure(&self, job: &Job, closure: &Closure) -> Result<(), StoreError> {
+        let closure = self.put_if(closure_item(closure)?, IS_NEW)?;
+        self.transact(vec![closure, self.job_action(job)?]).await
+    }
+
+    /// Writes down how far a closure is.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when it is further.
+    pub async fn advance_closure(&self, closure: &Closure) -> Result<(), StoreError> {
+        let request = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(closure_item(closure)?))
+            .condition_expression("#finished = :no AND #progress.#done < :done")
+            .expression_attribute_names("#finished", "finished")
+            .expression_attribute_names("#progress", "progress")
+            .expression_attribute_names("#done", "done")
+            .expression_attribute_values(":no", AttributeValue::Bool(false))
+            .expression_attribute_values(":done", number(closure.progress.done))
+            .set_return_consumed_capacity(self.capacity());
+        self.call(Access::Write(1), request.send())
+            .await
+            .map(|_| ())
+    }
+
+    /// Writes down that a closure is carried out, and the job after it.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when it was already, or the job is not the one that was read any more.
+    pub async fn finish_closure(&self, job: &Job, closure: &Closure) -> Result<(), StoreError> {
+        let closure = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(closure_item(closure)?))
+            .condition_expression("#finished = :no")
+            .expression_attribute_names("#finished", "finished")
+            .expression_attribute_values(":no", AttributeValue::Bool(false))
+            .build()
+            .map(|put| TransactWriteItem::builder().put(put).build())
+            .map_err(rejected)?;
+        self.transact(vec![closure, self.job_action(job)?]).await
+    }
+
+    /// How many proposals a job has.
+    pub async fn count_proposals(&self, job: &JobId) -> Result<u64, StoreError> {
+        let mut sum = 0;
+        let mut start = None;
+        loop {
+            let request = self
+                .job_items(job, keys::PROPOSAL_PREFIX)
+                .select(Select::Count)
+                .set_exclusive_start_key(start);
+            let page = self.call(Access::Read, request.send()).await?;
+            sum += u64::try_from(page.count).unwrap_or_default();
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(sum);
+            }
+        }
+    }
+
+    /// The proposals on a job whose accounts' ids come after that one.
+    pub async fn proposals(
+        &self,
+        job: &JobId,
+        after: Option<&AccountId>,
+    ) -> Result<ProposalPage, StoreError> {
+        let start = after.map(|account| {
+            Item::from([
+                ("pk".to_owned(), text(keys::job(job))),
+                ("sk".to_owned(), text(keys::proposal(account))),
+            ])
+        });
+        let request = self
+            .job_items(job, keys::PROPOSAL_PREFIX)
+            .set_exclusive_start_key(start)
+            .limit(PROPOSALS);
+        let page = self.call(Access::Read, request.send()).await?;
+        let proposal = |item| from_item::<ProposalItem>(item)?.try_into();
+        Ok(ProposalPage {
+            is_last: page.last_evaluated_key.is_none(),
+            proposals: page
+                .items
+                .unwrap_or_default()
+                .into_iter()
+                .map(proposal)
+                .collect::<Result<_, StoreError>>()?,
+        })
+    }
+
+    /// A query for a job's items of one kind.
+    fn job_items(&self, job: &JobId, prefix: &str) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+            .expression_attribute_values(":pk", text(keys::job(job)))
+            .expression_attribute_values(":prefix", text(prefix))
+            .consistent_read(true)
+            .set_return_consumed_capacity(self.capacity())
+    }
+
+    fn job_action(&self, job: &Job) -> Result<TransactWriteItem, StoreError> {
+        let (condition, values) = follows(job.revision);
+        self.put_where(job_item(job)?, condition, values)
     }
 
     /// An account's proposal on a job.
@@ -124,6 +291,16 @@ fn proposal_item(proposal: &Proposal) -> Result<Item, StoreError> {
 
 fn job_item(job: &Job) -> Result<Item, StoreError> {
     to_item(keys::job(&job.job_id), keys::JOB.to_owned(), job)
+}
+
+/// It is due for as long as it is not carried out.
+fn closure_item(closure: &Closure) -> Result<Item, StoreError> {
+    let key = (keys::job(&closure.job_id), keys::closure(closure.reason));
+    let mut item = to_item(key.0, key.1, closure)?;
+    if !closure.finished {
+        item.extend(due(DueKind::Closure, &closure.job_id, closure.at));
+    }
+    Ok(item)
 }
 
 /// What must be there for an item of that revision to be written: the one before it.

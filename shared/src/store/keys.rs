@@ -3,8 +3,12 @@
 //! `ENTRY < LOT < PROFILE < RECEIPT, SEEN` is deliberate, and nothing else may sort between `ENTRY`
 //! and `PROFILE`: one reverse query from `PROFILE` on reads the whole state of an account.
 
+use std::fmt::Display;
+use std::hash::Hash;
+
 use sha2::{Digest, Sha256};
 
+use crate::domain::closure::ClosureReason;
 use crate::domain::ids::{AccountId, JobId, LotId, OperationId, PersonId, PromoCode, Seq};
 use crate::domain::lot::Birth;
 use crate::domain::time;
@@ -22,15 +26,32 @@ pub const LOT_PREFIX: &str = "LOT#";
 pub const ENTRY_PREFIX: &str = "ENTRY#";
 pub const RECEIPT_PREFIX: &str = "RECEIPT#";
 
-pub fn account(id: &AccountId) -> String {
-    format!("{ACCOUNT_PREFIX}{id}")
-}
+pub const CLOSURE_PREFIX: &str = "CLOSURE#";
+pub const PROPOSAL_PREFIX: &str = "PROPOSAL#";
 
 const ACCOUNT_PREFIX: &str = "ACCOUNT#";
+const JOB_PREFIX: &str = "JOB#";
 
-/// The account whose partition this is.
-pub fn account_of(pk: &str) -> Option<AccountId> {
-    AccountId::try_new(pk.strip_prefix(ACCOUNT_PREFIX)?).ok()
+/// What has a partition with due work in it.
+pub trait Owner: Clone + Ord + Hash + Display {
+    /// The one whose partition this is.
+    fn of(pk: &str) -> Option<Self>;
+}
+
+impl Owner for AccountId {
+    fn of(pk: &str) -> Option<Self> {
+        Self::try_new(pk.strip_prefix(ACCOUNT_PREFIX)?).ok()
+    }
+}
+
+impl Owner for JobId {
+    fn of(pk: &str) -> Option<Self> {
+        Self::try_new(pk.strip_prefix(JOB_PREFIX)?).ok()
+    }
+}
+
+pub fn account(id: &AccountId) -> String {
+    format!("{ACCOUNT_PREFIX}{id}")
 }
 
 pub fn person(id: &PersonId) -> String {
@@ -38,7 +59,11 @@ pub fn person(id: &PersonId) -> String {
 }
 
 pub fn job(id: &JobId) -> String {
-    format!("JOB#{id}")
+    format!("{JOB_PREFIX}{id}")
+}
+
+pub fn closure(reason: ClosureReason) -> String {
+    format!("{CLOSURE_PREFIX}{}", reason.as_str())
 }
 
 pub fn contract(account: &AccountId) -> String {
@@ -46,7 +71,7 @@ pub fn contract(account: &AccountId) -> String {
 }
 
 pub fn proposal(account: &AccountId) -> String {
-    format!("PROPOSAL#{account}")
+    format!("{PROPOSAL_PREFIX}{account}")
 }
 
 pub fn promo(code: &PromoCode) -> String {
@@ -79,9 +104,9 @@ pub fn expiry_notice(lot: LotId, days: u32) -> String {
     format!("SEEN#expiry#{lot}#{days}")
 }
 
-/// The shard that an account's due work of one kind is in.
-pub fn due_shard(kind: DueKind, account: &AccountId) -> String {
-    let digest = Sha256::digest(account.as_str());
+/// The shard that an owner's due work of one kind is in.
+pub fn due_shard(kind: DueKind, owner: &impl Owner) -> String {
+    let digest = Sha256::digest(owner.to_string());
     let spread = u32::from_be_bytes([digest[4], digest[5], digest[6], digest[7]]);
     due_shard_numbered(kind, spread % DUE_SHARDS)
 }
@@ -99,6 +124,8 @@ pub enum DueKind {
     Grant,
     /// Purchases whose payment is open.
     Payment,
+    /// Closures of jobs that are not carried out.
+    Closure,
 }
 
 impl DueKind {
@@ -107,6 +134,7 @@ impl DueKind {
             Self::Expiry => "expiry",
             Self::Grant => "grant",
             Self::Payment => "payment",
+            Self::Closure => "closure",
         }
     }
 }

@@ -28,7 +28,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedC
 
 pub use client::{connect, retries, timeouts};
 pub use due::{Due, DueItem, DuePage};
-pub use keys::{DUE_SHARDS, DueKind};
+pub use jobs::{ItemKey, ProposalPage};
+pub use keys::{DUE_SHARDS, DueKind, Owner};
 pub use meter::{Cost, Meter};
 pub use sandbox::SandboxCharge;
 

@@ -10,10 +10,10 @@ use connects::clock::Clock;
 use connects::config::{ClockConfig, JwksSource, TokenConfig};
 use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::time::{self, Time};
-use connects::http::{App, Auth, Core, Event, Run, invoked};
+use connects::http::{App, Auth, Core, Event, Run, Work, invoked};
 use connects::ledger::Ledger;
 use connects::payments::Sandbox;
-use connects::store::Store;
+use connects::store::{ItemKey, Store};
 use connects_local::emulator;
 use connects_local::keys::{AUDIENCE, Claims, ISSUER, Keys};
 use connects_local::project::Project;
@@ -270,15 +270,24 @@ impl World {
         answer
     }
 
-    /// Everything that schedules do.
+    /// Everything that schedules and the stream do.
     async fn sweep(&self, run: Run) -> Value {
         let (ledger, context) = (&self.app.ledger, &run.context);
+        let until = match run.work {
+            Work::Due(until) => until,
+            Work::Changed(items) => {
+                let closures = items.iter().filter_map(ItemKey::closure).collect();
+                let report = ledger.carry_out(context, closures).await;
+                return json!(report.map_err(|error| error.to_string()));
+            }
+        };
         let reports = [
-            ledger.sweep_grants(context, run.due).await,
-            ledger.sweep_expiry(context, run.due).await,
+            ledger.sweep_grants(context, until).await,
+            ledger.sweep_expiry(context, until).await,
             ledger
-                .sweep_payments(context, &self.app.payments, run.due)
+                .sweep_payments(context, &self.app.payments, until)
                 .await,
+            ledger.sweep_closures(context, until).await,
         ];
         json!(reports.map(|report| report.map_err(|fault| fault.to_string())))
     }
