@@ -5,6 +5,7 @@
 
 mod busy;
 mod chargebacks;
+mod closures;
 mod concurrency;
 mod cost;
 mod jobs;

@@ -23,7 +23,7 @@ use super::busy::{TABLE, ledger, opened};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 
-fn propose(job: &JobId, expected_cost: u64) -> ProposeCommand {
+pub fn propose(job: &JobId, expected_cost: u64) -> ProposeCommand {
     ProposeCommand {
         job_id: job.clone(),
         expected_cost: Connects::new(expected_cost),
@@ -40,20 +40,20 @@ async fn post(ledger: &Ledger, job: &JobId, cost: u64) -> u64 {
     posted.unwrap().1.version
 }
 
-async fn posted(table: &Table, cost: u64) -> JobId {
+pub async fn posted(table: &Table, cost: u64) -> JobId {
     let job = job_id();
     post(&table.ledger, &job, cost).await;
     job
 }
 
-fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
+pub fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
     match answer {
         Err(Error::Refused(refusal)) => refusal,
         other => panic!("not refused: {other:?}"),
     }
 }
 
-fn refund(job: &JobId, amount: Option<u64>) -> RefundCommand {
+pub fn refund(job: &JobId, amount: Option<u64>) -> RefundCommand {
     RefundCommand {
         of: RefundOf::JobId(job.clone()),
         amount: amount.map(Connects::new),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use connects::domain::account::{Amend, Kind, Open, Status};
+use connects::domain::closure::ClosureReason;
 use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode};
 use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
@@ -278,6 +279,21 @@ pub async fn operations() -> Vec<Step> {
     walk.was("withdrawal of a proposal", Budget::of(1, 4, 2, 2));
     walk.refund_of(&account, RefundOf::JobId(job)).await;
     walk.was("refund of a proposal", Budget::of(4, 8, 2, 2));
+    let cancelled = job_id();
+    ledger.post_job(&now, &cancelled, &post).await.unwrap();
+    walk.propose(&cancelled, &account, 8).await;
+    walk.meter.take();
+    let why = ClosureReason::ClientCancelled;
+    ledger.close(&now, &cancelled, why).await.unwrap();
+    walk.was("closing a job", Budget::of(2, 5, 1, 2));
+    let closure = vec![(cancelled.clone(), why)];
+    ledger.carry_out(&now, closure.clone()).await.unwrap();
+    // The return itself: entry, lot, proposal. Around it, once: the closure, its end and the job's.
+    walk.was("a closure with one return", Budget::written(5, 11));
+    ledger.carry_out(&now, closure).await.unwrap();
+    walk.was("the same closure again", Budget::of(0, 0, 1, 1));
+    ledger.job(&now, &cancelled).await.unwrap();
+    walk.was("closed job", Budget::of(0, 0, 2, 2));
     let free = job_id();
     let post = PostJob {
         pricing: Pricing::Stated(Connects::ZERO),
