@@ -14,6 +14,7 @@
 
 mod bad_input;
 mod clock;
+mod closures;
 mod concurrency;
 mod history;
 mod idempotency;

@@ -9,14 +9,6 @@ use serde_json::{Value, json};
 
 const DAY: &str = "2052-01-16";
 
-/// A new job of that cost.
-async fn job(stack: &Stack, cost: i64) -> String {
-    let job = fresh("job");
-    let posted = stack.post_job(&job, DAY, json!({ "connects_required": cost }));
-    posted.await.is(201);
-    job
-}
-
 fn reprice<'a>(stack: &'a Stack, job: &str, cost: i64) -> Request<'a> {
     stack.post_job(job, DAY, json!({ "connects_required": cost }))
 }
@@ -27,7 +19,7 @@ async fn a_proposal_takes_the_oldest_connects() {
     let ana = stack.agency("2055-01-01").await;
     ana.given(3, "2055-01-10").await;
     ana.given(10, "2055-02-10").await;
-    let job = job(&stack, 8).await;
+    let job = stack.new_job(8, DAY).await;
     let now = "2055-02-11";
     let submitted = ana.propose(&job, 8).at(now).await.is(201);
     assert!(!submitted.replayed());
@@ -76,7 +68,7 @@ async fn a_price_that_rose_is_told_and_one_that_fell_is_charged() {
     let stack = Stack::local();
     let ana = stack.freelancer("2052-01-15").await;
     let before = ana.items().await;
-    let job = job(&stack, 8).await;
+    let job = stack.new_job(8, DAY).await;
     reprice(&stack, &job, 12).await.is(200);
     let refused = ana.propose(&job, 8).at(DAY).await;
     refused
@@ -98,7 +90,7 @@ async fn with_too_little_nothing_changes() {
     let stack = Stack::local();
     let ana = stack.freelancer("2052-01-15").await;
     let before = ana.items().await;
-    let job = job(&stack, 51).await;
+    let job = stack.new_job(51, DAY).await;
     let refused = ana.propose(&job, 51).at(DAY).await;
     refused
         .refused(409, "insufficient_connects")
@@ -115,7 +107,7 @@ async fn there_is_one_for_each_account_and_job() {
     let ana = stack.freelancer("2052-01-15").await;
     let bea = stack.agency("2052-01-15").await;
     bea.given(20, DAY).await;
-    let job = job(&stack, 8).await;
+    let job = stack.new_job(8, DAY).await;
     let one = ana.propose(&job, 8).key("one").at(DAY);
     let answers = join_all((0..20).map(|_| async { one.clone().await })).await;
     for answer in &answers {
@@ -156,7 +148,7 @@ async fn there_is_one_for_each_account_and_job() {
 async fn a_withdrawn_proposal_stays_paid() {
     let stack = Stack::local();
     let ana = stack.freelancer("2052-01-15").await;
-    let job = job(&stack, 8).await;
+    let job = stack.new_job(8, DAY).await;
     ana.withdraw(&job)
         .at(DAY)
         .await
@@ -179,7 +171,7 @@ async fn only_the_backend_says_that_a_proposal_is_free() {
     let ana = stack.freelancer("2052-01-15").await;
     let user = stack.minter.token("connects", &[&ana.id]);
     for reason in ["invited", "offer", "project_catalog", "talent_cloud"] {
-        let job = job(&stack, 8).await;
+        let job = stack.new_job(8, DAY).await;
         let body = json!({ "job_id": job, "expected_cost": 0, "free_reason": reason });
         let before = ana.items().await;
         let claimed = ana.propose_with(body.clone()).token(&user).at(DAY).await;
@@ -199,7 +191,7 @@ async fn only_the_backend_says_that_a_proposal_is_free() {
         let claimed = ana.propose_with(body).token(&user).at(DAY).await;
         claimed.refused(403, "forbidden");
     }
-    let free = job(&stack, 0).await;
+    let free = stack.new_job(0, DAY).await;
     let submitted = ana.propose(&free, 0).token(&user).at(DAY).await.is(201);
     submitted
         .has("cost", 0)
@@ -218,7 +210,7 @@ fn decide<'a>(stack: &'a Stack, ana: &Holder<'_>, job: &str, outcome: &str) -> R
 async fn a_proposal_says_why_nothing_comes_back() {
     let stack = Stack::local();
     let ana = stack.freelancer("2052-01-15").await;
-    let job = job(&stack, 8).await;
+    let job = stack.new_job(8, DAY).await;
     let early = decide(&stack, &ana, &job, "hired").at(DAY).await;
     early.refused(404, "proposal_not_found");
     ana.propose(&job, 8).at(DAY).await.is(201);
@@ -249,14 +241,14 @@ async fn who_is_suspended_or_in_debt_proposes_nothing_that_costs() {
     ana.spend(5).at("2052-01-12").await.is(201);
     let purchase = bought.text("purchase_id");
     ana.charge_back(&purchase).at("2052-01-13").await.is(200);
-    let (dear, free) = (job(&stack, 8).await, job(&stack, 0).await);
+    let (dear, free) = (stack.new_job(8, DAY).await, stack.new_job(0, DAY).await);
     let refused = ana.propose(&dear, 8).at(DAY).await;
     refused.refused(409, "in_debt").has("debt", 5);
     ana.propose(&free, 0).at(DAY).await.is(201);
     let suspend = ana.amend(json!({ "status": "suspended" }));
     suspend.at(DAY).await.is(200);
     for cost in [8, 0] {
-        let job = job(&stack, cost).await;
+        let job = stack.new_job(cost, DAY).await;
         let refused = ana.propose(&job, cost).at(DAY).await;
         refused.refused(409, "account_suspended");
     }
@@ -270,7 +262,7 @@ async fn refusals_have_their_order() {
     let stack = Stack::local();
     let ana = stack.agency("2052-01-10").await;
     ana.given(10, "2052-01-11").await;
-    let (taken, dear) = (job(&stack, 8).await, job(&stack, 50).await);
+    let (taken, dear) = (stack.new_job(8, DAY).await, stack.new_job(50, DAY).await);
     ana.propose(&taken, 8).key("taken").at(DAY).await.is(201);
     let body = |job: &str, expected: Value| json!({ "job_id": job, "expected_cost": expected });
     let nowhere = fresh("nowhere");

@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::client::Request;
+use crate::client::{Answer, Request};
 use crate::holder::Holder;
 use crate::token::Minter;
 
@@ -169,6 +169,34 @@ impl Stack {
     /// `GET /v1/jobs/{job_id}`
     pub fn job(&self, job: &str) -> Request<'_> {
         self.service(Method::GET, format!("/v1/jobs/{job}"))
+    }
+
+    /// A new job of that cost.
+    pub async fn new_job(&self, cost: i64, at: &str) -> String {
+        let job = fresh("job");
+        let posted = self.post_job(&job, at, json!({ "connects_required": cost }));
+        posted.await.is(201);
+        job
+    }
+
+    /// `POST /v1/jobs/{job_id}/closure`
+    pub fn close(&self, job: &str, reason: &str) -> Request<'_> {
+        self.service(Method::POST, format!("/v1/jobs/{job}/closure"))
+            .json(json!({ "reason": reason }))
+    }
+
+    /// The job once it is closed: whatever was to come back has.
+    pub async fn closed(&self, job: &str) -> Answer {
+        let started = tokio::time::Instant::now();
+        let mut tries = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            tries.tick().await;
+            let found = self.job(job).await.is(200);
+            if found["state"] == "closed" {
+                return found;
+            }
+            assert!(started.elapsed() < TIMEOUT, "not closed: {}", found.text);
+        }
     }
 
     /// How often a code has been redeemed.

@@ -118,9 +118,7 @@ async fn world(stack: &Stack) -> World<'_> {
         "budget": { "amount": 50_000, "currency": "USD" },
     });
     stack.post_job(&job, NOW, details).await.is(201);
-    let proposed = fresh("job");
-    let eight = json!({ "connects_required": 8 });
-    stack.post_job(&proposed, NOW, eight).await.is(201);
+    let (proposed, ended) = (stack.new_job(8, NOW).await, stack.new_job(8, NOW).await);
     ana.propose(&proposed, 8).at("2052-01-18").await.is(201);
     use Method as M;
     let account = "/v1/accounts/{}";
@@ -194,6 +192,12 @@ async fn world(stack: &Stack) -> World<'_> {
             (M::POST, format!("/v1/jobs/{job}/contracts")),
         )
         .body(json!({ "account_id": "somebody" })),
+        Route::new(
+            "close",
+            &[SERVICE],
+            (M::POST, format!("/v1/jobs/{ended}/closure")),
+        )
+        .body(json!({ "reason": "expired" })),
     ];
     World { stack, ana, routes }
 }

@@ -65,6 +65,8 @@ async fn bad_questions() {
         let answer = stack.service(Method::GET, path).await;
         answer.refused(status, code);
     }
+    let answer = stack.request(Method::GET, "/v1/return-policy?kind=agency");
+    answer.await.refused(422, "unknown_field");
     let job = world.route("job").path.clone();
     let answer = stack.service(Method::GET, format!("{job}?verbose=1")).await;
     answer.refused(422, "unknown_field");

@@ -184,6 +184,13 @@ fn cases() -> Vec<(&'static str, Vec<Case>)> {
             ],
         ),
         ("contract", bad_texts("account_id", &ids)),
+        (
+            "close",
+            bad_texts(
+                "reason",
+                &["", "closed", "Fraud", "goodwill", "client_declined"],
+            ),
+        ),
         ("propose", bad_texts("job_id", &ids)),
         (
             "propose",
@@ -243,6 +250,7 @@ async fn values_of_the_wrong_type_and_values_out_of_range() {
         ("post job", "posted_at"),
         ("post job", "contract_kind"),
         ("contract", "account_id"),
+        ("close", "reason"),
         ("propose", "job_id"),
         ("propose", "expected_cost"),
         ("decide", "outcome"),
