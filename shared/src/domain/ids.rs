@@ -160,6 +160,8 @@ pub enum Operation {
     Redemption,
     /// `pr_…`
     Proposal,
+    /// `pc_…`
+    PlanChange,
 }
 
 impl Operation {
@@ -171,6 +173,7 @@ impl Operation {
             Self::Refund => "rf",
             Self::Redemption => "rd",
             Self::Proposal => "pr",
+            Self::PlanChange => "pc",
         }
     }
 }
@@ -400,6 +403,7 @@ mod tests {
             (Operation::Refund, "rf_"),
             (Operation::Redemption, "rd_"),
             (Operation::Proposal, "pr_"),
+            (Operation::PlanChange, "pc_"),
         ];
         for (kind, prefix) in kinds {
             let id = OperationId::derive(&account("a1"), kind, "k");

@@ -12,6 +12,7 @@ pub mod job;
 pub mod journal;
 pub mod key;
 pub mod lot;
+pub mod plan_change;
 pub mod policy;
 pub mod promo;
 pub mod proposal;

@@ -90,6 +90,9 @@ pub enum Refusal {
         /// What it costs.
         required: Connects,
     },
+    /// The account is on that plan already, or will be.
+    #[error("the account has this plan, or will have it with its next cycle")]
+    PlanUnchanged,
     /// No such promo code.
     #[error("no such promo code")]
     PromoUnknown,
@@ -183,6 +186,7 @@ impl Refusal {
             Self::JobClosed => (409, "job_closed"),
             Self::AlreadyProposed { .. } => (409, "already_proposed"),
             Self::PriceChanged { .. } => (409, "price_changed"),
+            Self::PlanUnchanged => (409, "plan_unchanged"),
             Self::PromoUnknown => (404, "promo_unknown"),
             Self::AccountExists => (409, "account_exists"),
             Self::AccountSuspended => (409, "account_suspended"),
@@ -282,6 +286,7 @@ mod tests {
                 &json!({ "expected": 8, "required": 10 }),
             ),
             (Refusal::AccountExists, 409, "account_exists", &none),
+            (Refusal::PlanUnchanged, 409, "plan_unchanged", &none),
             (Refusal::AccountSuspended, 409, "account_suspended", &none),
             (
                 Refusal::InDebt { debt: some(7) },

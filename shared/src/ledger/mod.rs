@@ -11,6 +11,7 @@ mod accounts;
 mod closures;
 mod jobs;
 mod operations;
+mod plans;
 mod purchases;
 mod sweeps;
 
