@@ -10,6 +10,7 @@ mod cost;
 mod jobs;
 mod many_lots;
 mod payments;
+mod plans;
 mod properties;
 mod proposals;
 mod questions;
