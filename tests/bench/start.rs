@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use connects::domain::account::Plan;
 use connects::domain::ids::{AccountId, PromoCode};
 use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::time;
@@ -203,6 +204,13 @@ async fn event(function: &str, ledger: &Ledger, account: &AccountId, token: &str
             let body = json!({ "kind": "freelancer", "person_id": fresh });
             let path = format!("/v1/accounts/{fresh}");
             request("PUT", &path, token, None, &body)
+        }
+        "plan-change" => {
+            let plan = match ledger.account(&context(), account).await.unwrap().plan {
+                Plan::Basic => json!({ "plan": "plus" }),
+                Plan::Plus => json!({ "plan": "basic", "reason": "payment_failed" }),
+            };
+            post("plan-changes", plan)
         }
         "job" => {
             let body = json!({ "posted_at": "2026-01-10T12:00:00Z", "connects_required": 8 });
