@@ -22,6 +22,9 @@ mod redeem_promo;
 #[path = "../../functions/refund/src/main.rs"]
 mod refund;
 #[allow(dead_code)]
+#[path = "../../functions/reward/src/main.rs"]
+mod reward;
+#[allow(dead_code)]
 #[path = "../../functions/spend/src/main.rs"]
 mod spend;
 #[allow(dead_code)]
@@ -42,7 +45,7 @@ pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
             })*
         };
     }
-    first_of!(account spend purchase refund redeem_promo plan_change job wallet);
+    first_of!(account spend purchase refund redeem_promo reward plan_change job wallet);
     Err(Problem::not_found())
 }
 

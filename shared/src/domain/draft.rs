@@ -22,6 +22,7 @@ use super::proposal::Proposal;
 use super::purchase::Purchase;
 use super::receipt::{Answered, Receipt};
 use super::refusal::Refusal;
+use super::reward::RewardAnswer;
 use super::time::{self, Time};
 use super::units::Connects;
 use crate::defect::{Defect, present};
@@ -87,6 +88,8 @@ pub enum Guard {
     NewReceipt(Receipt),
     /// The plan change is new.
     NewPlanChange(Answered<PlanChangeAnswer>),
+    /// The reward is new.
+    NewReward(Answered<RewardAnswer>),
     /// So much of a spend had come back, and now so much has.
     Returned {
         /// The spend.

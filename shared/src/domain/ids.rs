@@ -162,6 +162,8 @@ pub enum Operation {
     Proposal,
     /// `pc_…`
     PlanChange,
+    /// `rw_…`
+    Reward,
 }
 
 impl Operation {
@@ -174,6 +176,7 @@ impl Operation {
             Self::Redemption => "rd",
             Self::Proposal => "pr",
             Self::PlanChange => "pc",
+            Self::Reward => "rw",
         }
     }
 }
@@ -404,6 +407,7 @@ mod tests {
             (Operation::Redemption, "rd_"),
             (Operation::Proposal, "pr_"),
             (Operation::PlanChange, "pc_"),
+            (Operation::Reward, "rw_"),
         ];
         for (kind, prefix) in kinds {
             let id = OperationId::derive(&account("a1"), kind, "k");

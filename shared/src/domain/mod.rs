@@ -20,6 +20,7 @@ pub mod purchase;
 pub mod receipt;
 pub mod refund;
 pub mod refusal;
+pub mod reward;
 pub mod seal;
 pub mod settle;
 pub mod spend;

@@ -10,6 +10,7 @@ use super::closure::{ClosureReason, Terms};
 use super::job::RateCard;
 use super::lot::{Birth, Lot, Source};
 use super::refusal::Invalid;
+use super::reward::RewardPolicy;
 use super::time::Time;
 use super::units::{Connects, Money};
 
@@ -50,6 +51,8 @@ pub struct Policy {
     pub grants: BTreeMap<Kind, BTreeMap<Plan, Vec<Grant>>>,
     /// What of the paid plan's grants an upgrade brings.
     pub upgrade: UpgradePolicy,
+    /// What is rewarded, and how.
+    pub rewards: RewardPolicy,
     /// Prices and bounds of buying.
     pub purchases: PurchasePolicy,
     /// What proposals cost.
@@ -233,6 +236,13 @@ impl Policy {
             (
                 grants().flatten().all(is_grant),
                 "grants must each be monthly_free or plan_included, and from 1 to 1000000",
+            ),
+            (
+                self.rewards
+                    .amounts()
+                    .iter()
+                    .all(|amount| !amount.is_zero() && *amount <= MAX_AMOUNT),
+                "rewards must each be from 1 to 1000000",
             ),
             (
                 [Kind::Freelancer, Kind::Agency]
@@ -489,6 +499,10 @@ mod tests {
             ("cancel_after_hours = 24", "cancel_after_hours = 0"),
             ("cancel_after_hours = 24", "cancel_after_hours = 721"),
             ("version = 1", "version = 1\nsurprise = 2"),
+            ("rising_talent = 30", "rising_talent = 0"),
+            ("skill_certification = 10", "skill_certification = 0"),
+            ("interview_won = 10", "interview_won = 1000001"),
+            ("hires = 1", "hires = -1"),
             ("plan_included = \"full\"", ""),
             ("plan_included = \"full\"", "plan_included = \"half\""),
             ("plan_included = \"full\"", "purchase = \"full\""),
@@ -537,6 +551,9 @@ mod tests {
             ("amount = 40", "amount = 0"),
             ("amount = 40", "amount = 1000000"),
             ("amount = 60", "amount = 1000000"),
+            ("rising_talent = 30", "rising_talent = 1000000"),
+            ("interview_won = 10", "interview_won = 1"),
+            ("hires = 1", "hires = 0"),
             ("unit_price = 15", "unit_price = 1000000"),
             ("cancel_after_hours = 24", "cancel_after_hours = 720"),
             ("agency = [10,", "agency = [1_000_000,"),

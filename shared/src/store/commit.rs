@@ -301,6 +301,7 @@ impl Store {
                 self.put_if(item, IS_NEW)
             }
             Guard::NewPlanChange(change) => self.put_if(answered_item(account, change)?, IS_NEW),
+            Guard::NewReward(reward) => self.put_if(answered_item(account, reward)?, IS_NEW),
             Guard::Returned { spend, was, now } => self.update(
                 keys::account(account),
                 keys::receipt(spend),
