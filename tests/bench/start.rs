@@ -5,8 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connects::domain::ids::{AccountId, PromoCode};
+use connects::domain::account::Plan;
+use connects::domain::ids::{AccountId, JobId, PromoCode};
+use connects::domain::job::{PostJob, Pricing};
 use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::proposal::ProposeCommand;
 use connects::domain::time;
 use connects::domain::units::Connects;
 use connects::ledger::Ledger;
@@ -203,6 +206,32 @@ async fn event(function: &str, ledger: &Ledger, account: &AccountId, token: &str
             let body = json!({ "kind": "freelancer", "person_id": fresh });
             let path = format!("/v1/accounts/{fresh}");
             request("PUT", &path, token, None, &body)
+        }
+        "reward" => {
+            let job = JobId::try_new(&fresh).unwrap();
+            let (context, cost) = (context(), Connects::new(1));
+            let posted = PostJob {
+                posted_at: context.now,
+                pricing: Pricing::Stated(cost),
+            };
+            ledger.post_job(&context, &job, &posted).await.unwrap();
+            let proposal = ProposeCommand {
+                job_id: job,
+                expected_cost: cost,
+                free_reason: None,
+            };
+            let submitted = ledger.propose(&context, account, None, &proposal);
+            submitted.await.unwrap();
+            let client = json!({ "hires": 1, "spend": { "amount": 1, "currency": "USD" } });
+            let body = json!({ "kind": "interview_won", "job_id": fresh, "client": client });
+            post("rewards", body)
+        }
+        "plan-change" => {
+            let plan = match ledger.account(&context(), account).await.unwrap().plan {
+                Plan::Basic => json!({ "plan": "plus" }),
+                Plan::Plus => json!({ "plan": "basic", "reason": "payment_failed" }),
+            };
+            post("plan-changes", plan)
         }
         "job" => {
             let body = json!({ "posted_at": "2026-01-10T12:00:00Z", "connects_required": 8 });

@@ -78,6 +78,8 @@ async fn a_build_with_test_time_does_not_start_in_lambda() {
         "spend",
         "refund",
         "redeem-promo",
+        "reward",
+        "plan-change",
         "job",
         "monthly-grant",
         "nightly-expiry",

@@ -20,6 +20,7 @@ mod history;
 mod idempotency;
 mod jobs;
 mod opening;
+mod plans;
 mod promos;
 mod proposals;
 mod purchases;

@@ -11,6 +11,7 @@ mod cost;
 mod jobs;
 mod many_lots;
 mod payments;
+mod plans;
 mod properties;
 mod proposals;
 mod questions;

@@ -416,7 +416,7 @@ async fn a_job_that_closes_under_a_withdrawal() {
 
 /// Commits the first transaction and loses its answer.
 #[derive(Debug, Default)]
-struct Speechless(AtomicBool);
+pub struct Speechless(AtomicBool);
 
 impl Layer for Speechless {
     fn pass(

@@ -8,6 +8,7 @@ use connects::domain::closure::ClosureReason;
 use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode};
 use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
+use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::proposal::{Decision, ProposeCommand};
 use connects::domain::purchase::PurchaseCommand;
@@ -330,6 +331,38 @@ pub async fn operations() -> Vec<Step> {
     let one_cycle_on = at("2026-02-10T00:00:00Z");
     ledger.account(&one_cycle_on, &account).await.unwrap();
     walk.was("balance with a grant due", Budget::of(0, 0, 0, 1));
+
+    // Ten days into the cycle: entries, lots and where the profile is due all move.
+    let later = at("2026-01-20T12:00:00Z");
+    let preview = ledger.preview_plan(&later, &account, PlanChangeCommand::Upgrade);
+    preview.await.unwrap();
+    walk.was("preview of a plan change", Budget::of(0, 0, 0, 1));
+    for (operation, command, budget) in [
+        (
+            "upgrade within a cycle",
+            PlanChangeCommand::Upgrade,
+            Budget::of(7, 18, 1, 2),
+        ),
+        (
+            "scheduled downgrade",
+            PlanChangeCommand::Downgrade,
+            Budget::of(3, 6, 1, 2),
+        ),
+        (
+            "cancelled downgrade",
+            PlanChangeCommand::Upgrade,
+            Budget::of(3, 6, 1, 2),
+        ),
+        (
+            "downgrade for a failed payment",
+            PlanChangeCommand::FallBack,
+            Budget::of(3, 6, 1, 2),
+        ),
+    ] {
+        let changed = ledger.change_plan(&later, &account, &key(), command).await;
+        changed.unwrap();
+        walk.was(operation, budget);
+    }
     walk.steps
 }
 

@@ -10,6 +10,9 @@ mod account;
 #[path = "../../functions/job/src/main.rs"]
 mod job;
 #[allow(dead_code)]
+#[path = "../../functions/plan-change/src/main.rs"]
+mod plan_change;
+#[allow(dead_code)]
 #[path = "../../functions/purchase/src/main.rs"]
 mod purchase;
 #[allow(dead_code)]
@@ -18,6 +21,9 @@ mod redeem_promo;
 #[allow(dead_code)]
 #[path = "../../functions/refund/src/main.rs"]
 mod refund;
+#[allow(dead_code)]
+#[path = "../../functions/reward/src/main.rs"]
+mod reward;
 #[allow(dead_code)]
 #[path = "../../functions/spend/src/main.rs"]
 mod spend;
@@ -39,7 +45,7 @@ pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
             })*
         };
     }
-    first_of!(account spend purchase refund redeem_promo job wallet);
+    first_of!(account spend purchase refund redeem_promo reward plan_change job wallet);
     Err(Problem::not_found())
 }
 

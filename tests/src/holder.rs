@@ -117,6 +117,18 @@ impl<'a> Holder<'a> {
         self.service(Method::DELETE, &format!("/proposals/{job}"))
     }
 
+    /// `POST …/plan-changes` under a new key.
+    pub fn change_plan(&self, plan: &str) -> Request<'a> {
+        self.change_plan_with(json!({ "plan": plan }))
+    }
+
+    /// `POST …/plan-changes` under a new key.
+    pub fn change_plan_with(&self, body: Value) -> Request<'a> {
+        self.service(Method::POST, "/plan-changes")
+            .key(fresh("plan"))
+            .json(body)
+    }
+
     /// `POST …/redemptions`, without a key: the code is the natural one.
     pub fn redeem(&self, code: &str) -> Request<'a> {
         self.service(Method::POST, "/redemptions")

@@ -106,6 +106,8 @@ pub struct Profile {
     pub anchor: NaiveDate,
     /// The first cycle start that no grant was booked for.
     pub next_grant_on: NaiveDate,
+    /// The plan that this cycle start brings, where it is another one.
+    pub pending_plan: Option<Plan>,
     /// The entry that last changed this profile.
     pub seq: Seq,
 }
@@ -229,7 +231,7 @@ fn apply_pending(stored: &[Lot], pending: &[Lot]) -> Vec<Lot> {
 }
 
 /// An account as the contract shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountView {
     /// Its id.
     pub account_id: AccountId,
@@ -245,13 +247,12 @@ pub struct AccountView {
     pub balance: Balance,
     /// What lapses first, if anything can.
     pub next_expiry: Option<NextExpiry>,
-    /// The plan that the next cycle begins with, where it is another one. Plans change through a
-    /// function that is not offered yet, so there is none.
+    /// The plan that the next cycle begins with, where it is another one.
     pub pending_plan: Option<Plan>,
 }
 
 /// A billing cycle, both days inclusive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BillingCycle {
     /// Its first day.
     pub starts_on: NaiveDate,
@@ -262,7 +263,7 @@ pub struct BillingCycle {
 }
 
 /// What lapses first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextExpiry {
     /// Its last usable day.
     pub on: NaiveDate,
@@ -302,7 +303,7 @@ impl AccountView {
             },
             balance: account.balance(),
             next_expiry,
-            pending_plan: None,
+            pending_plan: account.profile.pending_plan,
         }
     }
 }
@@ -360,6 +361,7 @@ impl Open {
             opened_on,
             anchor: opened_on,
             next_grant_on: cycle::after(opened_on, today),
+            pending_plan: None,
             seq: Seq::NONE,
         };
         let cycle_start = cycle::containing(opened_on, today);

@@ -33,6 +33,13 @@ pub fn after(anchor: NaiveDate, day: NaiveDate) -> NaiveDate {
     }
 }
 
+/// How many days of the cycle that contains `day` have passed before it, and how many it has.
+pub fn progress(anchor: NaiveDate, day: NaiveDate) -> (u64, u64) {
+    let begun = containing(anchor, day);
+    let days_until = |end: NaiveDate| u64::try_from((end - begun).num_days()).unwrap_or(0);
+    (days_until(day), days_until(after(anchor, day)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +63,21 @@ mod tests {
             let (anchor, today) = (day(anchor), day(today));
             assert_eq!(containing(anchor, today), day(begins), "{anchor} {today}");
             assert_eq!(after(anchor, today), day(next), "{anchor} {today}");
+        }
+    }
+
+    #[test]
+    fn a_cycle_has_as_many_days_as_its_months() {
+        for (anchor, today, passed, all) in [
+            ("2023-10-11", "2023-10-11", 0, 31),
+            ("2023-10-11", "2023-10-21", 10, 31),
+            ("2023-10-11", "2023-11-10", 30, 31),
+            ("2023-10-11", "2023-11-11", 0, 30),
+            ("2025-01-31", "2025-02-27", 27, 28),
+            ("2025-01-31", "2025-02-28", 0, 31),
+        ] {
+            let progress = progress(day(anchor), day(today));
+            assert_eq!(progress, (passed, all), "{anchor} {today}");
         }
     }
 }

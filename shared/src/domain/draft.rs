@@ -16,11 +16,13 @@ use super::ids::{
 };
 use super::journal::{Entry, EntryType};
 use super::lot::{Birth, Lot, Slice, Source};
-use super::policy::Policy;
+use super::plan_change::PlanChangeAnswer;
+use super::policy::{MAX_GRANTS_PER_CYCLE, Policy};
 use super::proposal::Proposal;
 use super::purchase::Purchase;
-use super::receipt::Receipt;
+use super::receipt::{Answered, Receipt};
 use super::refusal::Refusal;
+use super::reward::RewardAnswer;
 use super::time::{self, Time};
 use super::units::Connects;
 use crate::defect::{Defect, present};
@@ -33,8 +35,9 @@ pub const MAX_ACTIONS: usize = 100;
 /// a repayment of debt, its receipts and its lots, of which any number can be pending.
 pub const MAX_SETTLE_ENTRIES: usize = 40;
 
-/// Entries and guards that a command may add beside its lots.
-const MAX_COMMAND_ACTIONS: usize = 8;
+/// Entries and guards that a command may add beside its lots: most for an upgrade, whose four grants
+/// may each be followed by a repayment of debt.
+const MAX_COMMAND_ACTIONS: usize = 1 + 2 * MAX_GRANTS_PER_CYCLE + 1;
 const _: () = assert!(2 * MAX_SETTLE_ENTRIES + 1 + MAX_COMMAND_ACTIONS <= MAX_ACTIONS);
 
 /// Lots that one entry may touch. At some 60 bytes for a slice and as much while it is pending,
@@ -83,6 +86,10 @@ pub struct ProfileWrite {
 pub enum Guard {
     /// The operation is new.
     NewReceipt(Receipt),
+    /// The plan change is new.
+    NewPlanChange(Answered<PlanChangeAnswer>),
+    /// The reward is new.
+    NewReward(Answered<RewardAnswer>),
     /// So much of a spend had come back, and now so much has.
     Returned {
         /// The spend.
@@ -556,7 +563,7 @@ impl<'p> Draft<'p> {
             ProfileWrite {
                 profile: self.account.profile.clone(),
                 was: (self.profile_was != Seq::NONE).then_some(self.profile_was),
-                due_at: self.next_grant_at(),
+                due_at: self.next_cycle_due(),
             }
         });
 
@@ -582,10 +589,11 @@ impl<'p> Draft<'p> {
         (self.account, Some(plan))
     }
 
-    fn next_grant_at(&self) -> Option<Time> {
-        self.account
-            .has_grants(self.policy)
-            .then(|| time::midnight(self.account.profile.next_grant_on))
+    /// When the next cycle brings something: grants, or another plan.
+    fn next_cycle_due(&self) -> Option<Time> {
+        let profile = &self.account.profile;
+        let is_due = self.account.has_grants(self.policy) || profile.pending_plan.is_some();
+        is_due.then(|| time::midnight(profile.next_grant_on))
     }
 
     fn lot_writes(&self) -> Vec<LotWrite> {

@@ -160,6 +160,10 @@ pub enum Operation {
     Redemption,
     /// `pr_…`
     Proposal,
+    /// `pc_…`
+    PlanChange,
+    /// `rw_…`
+    Reward,
 }
 
 impl Operation {
@@ -171,6 +175,8 @@ impl Operation {
             Self::Refund => "rf",
             Self::Redemption => "rd",
             Self::Proposal => "pr",
+            Self::PlanChange => "pc",
+            Self::Reward => "rw",
         }
     }
 }
@@ -400,6 +406,8 @@ mod tests {
             (Operation::Refund, "rf_"),
             (Operation::Redemption, "rd_"),
             (Operation::Proposal, "pr_"),
+            (Operation::PlanChange, "pc_"),
+            (Operation::Reward, "rw_"),
         ];
         for (kind, prefix) in kinds {
             let id = OperationId::derive(&account("a1"), kind, "k");

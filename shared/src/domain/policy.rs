@@ -10,6 +10,7 @@ use super::closure::{ClosureReason, Terms};
 use super::job::RateCard;
 use super::lot::{Birth, Lot, Source};
 use super::refusal::Invalid;
+use super::reward::RewardPolicy;
 use super::time::Time;
 use super::units::{Connects, Money};
 
@@ -17,7 +18,7 @@ use super::units::{Connects, Money};
 pub const BUILT_IN: &str = include_str!("../../../infra/policy.toml");
 
 /// More catch-up than any policy asks for would not fit one transaction.
-const MAX_GRANTS_PER_CYCLE: usize = 4;
+pub(super) const MAX_GRANTS_PER_CYCLE: usize = 4;
 
 /// The most that one grant or bonus may bring: as much as the most that one request may move. Sums
 /// of such amounts stay far within what a journal's signed amounts hold.
@@ -48,6 +49,10 @@ pub struct Policy {
     pub signup: SignupPolicy,
     /// The grants of each cycle.
     pub grants: BTreeMap<Kind, BTreeMap<Plan, Vec<Grant>>>,
+    /// What of the paid plan's grants an upgrade brings.
+    pub upgrade: UpgradePolicy,
+    /// What is rewarded, and how.
+    pub rewards: RewardPolicy,
     /// Prices and bounds of buying.
     pub purchases: PurchasePolicy,
     /// What proposals cost.
@@ -129,6 +134,36 @@ pub struct Grant {
     pub amount: Connects,
 }
 
+/// `[upgrade]`: each source that a grant can have.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradePolicy {
+    /// What of the paid plan's own part.
+    pub plan_included: Share,
+    /// What of the free part.
+    pub monthly_free: Share,
+}
+
+/// What of a grant an upgrade within a cycle brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Share {
+    /// All of it.
+    Full,
+    /// For each day of the old cycle that has passed its part, rounded half up: so much of the old
+    /// cycle's own grant has been lived on, and the new cycle begins today.
+    Prorated,
+}
+
+impl Share {
+    fn of(self, amount: Connects, passed: u64, days: u64) -> Connects {
+        match self {
+            Self::Full => amount,
+            Self::Prorated => Connects::new((2 * amount.get() * passed + days) / (2 * days)),
+        }
+    }
+}
+
 /// `[purchases]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -203,6 +238,13 @@ impl Policy {
                 "grants must each be monthly_free or plan_included, and from 1 to 1000000",
             ),
             (
+                self.rewards
+                    .amounts()
+                    .iter()
+                    .all(|amount| !amount.is_zero() && *amount <= MAX_AMOUNT),
+                "rewards must each be from 1 to 1000000",
+            ),
+            (
                 [Kind::Freelancer, Kind::Agency]
                     .iter()
                     .all(|kind| self.purchases.bundles.contains_key(kind)),
@@ -249,6 +291,22 @@ impl Policy {
             .get(&kind)
             .and_then(|plans| plans.get(&plan))
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// What an upgrade brings to such an account: of each of the paid plan's grants its share, when
+    /// so many of the old cycle's days have passed.
+    pub fn upgrade_grants(
+        &self,
+        kind: Kind,
+        (passed, days): (u64, u64),
+    ) -> impl Iterator<Item = (Source, Connects)> {
+        self.grants(kind, Plan::Plus).iter().map(move |grant| {
+            let share = match grant.source {
+                Source::PlanIncluded => self.upgrade.plan_included,
+                _ => self.upgrade.monthly_free,
+            };
+            (grant.source, share.of(grant.amount, passed, days))
+        })
     }
 
     /// The last usable day of a lot issued on `day`: its anniversary, 29 February's on the 28th.
@@ -382,6 +440,29 @@ mod tests {
     }
 
     #[test]
+    fn a_prorated_share_is_rounded_half_up() {
+        for (amount, passed, days, share) in [
+            (10, 0, 31, 0),
+            (10, 1, 31, 0),
+            (10, 2, 31, 1),
+            (10, 10, 31, 3),
+            (10, 30, 31, 10),
+            (10, 14, 28, 5),
+            (1, 14, 28, 1),
+            (1, 14, 29, 0),
+            (9, 15, 30, 5),
+            (1_000_000, 27, 28, 964_286),
+        ] {
+            let prorated = Share::Prorated.of(Connects::new(amount), passed, days);
+            assert_eq!(prorated.get(), share, "{amount} {passed} {days}");
+            assert_eq!(
+                Share::Full.of(Connects::new(amount), passed, days).get(),
+                amount
+            );
+        }
+    }
+
+    #[test]
     fn prices_are_exact_and_bounded() {
         let policy = built_in();
         for (quantity, cents) in [(10, 150), (37, 555), (300, 4_500), (1_000_000, 15_000_000)] {
@@ -418,6 +499,17 @@ mod tests {
             ("cancel_after_hours = 24", "cancel_after_hours = 0"),
             ("cancel_after_hours = 24", "cancel_after_hours = 721"),
             ("version = 1", "version = 1\nsurprise = 2"),
+            ("rising_talent = 30", "rising_talent = 0"),
+            ("skill_certification = 10", "skill_certification = 0"),
+            ("interview_won = 10", "interview_won = 1000001"),
+            ("hires = 1", "hires = -1"),
+            ("plan_included = \"full\"", ""),
+            ("plan_included = \"full\"", "plan_included = \"half\""),
+            ("plan_included = \"full\"", "purchase = \"full\""),
+            (
+                "plan_included = \"full\"",
+                "plan_included = \"full\"\nsignup = \"full\"",
+            ),
             ("source = \"monthly_free\"", "source = \"gift\""),
             ("source = \"monthly_free\"", "source = \"purchase\""),
             ("agency = [10,", "agency = [9,"),
@@ -459,6 +551,9 @@ mod tests {
             ("amount = 40", "amount = 0"),
             ("amount = 40", "amount = 1000000"),
             ("amount = 60", "amount = 1000000"),
+            ("rising_talent = 30", "rising_talent = 1000000"),
+            ("interview_won = 10", "interview_won = 1"),
+            ("hires = 1", "hires = 0"),
             ("unit_price = 15", "unit_price = 1000000"),
             ("cancel_after_hours = 24", "cancel_after_hours = 720"),
             ("agency = [10,", "agency = [1_000_000,"),

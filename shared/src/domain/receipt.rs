@@ -1,5 +1,7 @@
 //! Receipts: what an operation did, found by its id, so that a retry gets the first answer.
 
+use serde::{Deserialize, Serialize};
+
 use super::account::Balance;
 use super::ids::{Fingerprint, OperationId, Reference, Seq};
 use super::key::IdempotencyKey;
@@ -46,8 +48,41 @@ impl Receipt {
     /// # Errors
     /// `idempotency_key_reused` when it is another.
     pub fn for_request(self, fingerprint: &Fingerprint) -> Result<Self, Refusal> {
-        match self.fingerprint == *fingerprint || present(Defect::AnyBody) {
-            true => Ok(self),
+        self.fingerprint.must_be(fingerprint)?;
+        Ok(self)
+    }
+}
+
+/// The receipt of an operation whose answer can't be made again from what it moved: it keeps the
+/// answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered<A> {
+    /// The operation.
+    pub id: OperationId,
+    /// What it was asked for.
+    pub fingerprint: Fingerprint,
+    /// The idempotency key it came under, where that is not already what the id was made of.
+    pub key: Option<IdempotencyKey>,
+    /// What was answered.
+    pub answer: A,
+}
+
+impl<A> Answered<A> {
+    /// This receipt, if the request that finds it is the one that made it.
+    ///
+    /// # Errors
+    /// `idempotency_key_reused` when it is another.
+    pub fn for_request(self, fingerprint: &Fingerprint) -> Result<Self, Refusal> {
+        self.fingerprint.must_be(fingerprint)?;
+        Ok(self)
+    }
+}
+
+impl Fingerprint {
+    /// Whether a request is the one that this is of.
+    fn must_be(&self, request: &Self) -> Result<(), Refusal> {
+        match self == request || present(Defect::AnyBody) {
+            true => Ok(()),
             false => Err(Refusal::IdempotencyKeyReused),
         }
     }

@@ -90,6 +90,18 @@ pub enum Refusal {
         /// What it costs.
         required: Connects,
     },
+    /// The account is on that plan already, or will be.
+    #[error("the account has this plan, or will have it with its next cycle")]
+    PlanUnchanged,
+    /// The achievement was rewarded before.
+    #[error("the account has this reward")]
+    RewardAlreadyGiven {
+        /// The reward's stored answer.
+        existing: Value,
+    },
+    /// What was achieved does not count. What would is private.
+    #[error("this is not rewarded")]
+    RewardNotEarned,
     /// No such promo code.
     #[error("no such promo code")]
     PromoUnknown,
@@ -183,6 +195,9 @@ impl Refusal {
             Self::JobClosed => (409, "job_closed"),
             Self::AlreadyProposed { .. } => (409, "already_proposed"),
             Self::PriceChanged { .. } => (409, "price_changed"),
+            Self::PlanUnchanged => (409, "plan_unchanged"),
+            Self::RewardAlreadyGiven { .. } => (409, "reward_already_given"),
+            Self::RewardNotEarned => (409, "reward_not_earned"),
             Self::PromoUnknown => (404, "promo_unknown"),
             Self::AccountExists => (409, "account_exists"),
             Self::AccountSuspended => (409, "account_suspended"),
@@ -214,7 +229,8 @@ impl Refusal {
             Self::RefundExceedsSpend { returnable } => json!({ "returnable": returnable }),
             Self::PromoAlreadyRedeemed { existing }
             | Self::AlreadyChargedBack { existing }
-            | Self::AlreadyProposed { existing } => json!({ "existing": existing }),
+            | Self::AlreadyProposed { existing }
+            | Self::RewardAlreadyGiven { existing } => json!({ "existing": existing }),
             Self::PriceChanged { expected, required } => {
                 json!({ "expected": expected, "required": required })
             }
@@ -282,6 +298,14 @@ mod tests {
                 &json!({ "expected": 8, "required": 10 }),
             ),
             (Refusal::AccountExists, 409, "account_exists", &none),
+            (Refusal::PlanUnchanged, 409, "plan_unchanged", &none),
+            (
+                Refusal::RewardAlreadyGiven { existing: value() },
+                409,
+                "reward_already_given",
+                &json!({ "existing": { "a": 1 } }),
+            ),
+            (Refusal::RewardNotEarned, 409, "reward_not_earned", &none),
             (Refusal::AccountSuspended, 409, "account_suspended", &none),
             (
                 Refusal::InDebt { debt: some(7) },

@@ -1,14 +1,14 @@
 //! Settling: what time alone has done to an account, booked in time order before anything else.
 //!
-//! Expired lots lapse, cycle starts bring their grants; at the same instant a lot's end comes
-//! before a cycle's start. So balances are right at every instant though no schedule has run, and
+//! Expired lots lapse, cycle starts bring the plan that was asked for and then that plan's grants; at
+//! the same instant a lot's end comes before a cycle's start. So balances are right at every instant though no schedule has run, and
 //! a scheduled run is this and nothing more.
 
 use super::account::Account;
 use super::cycle;
 use super::draft::{Draft, MAX_SETTLE_ENTRIES};
 use super::ids::Reference;
-use super::policy::Policy;
+use super::policy::{MAX_GRANTS_PER_CYCLE, Policy};
 use super::time::{self, Time};
 use crate::defect::{Defect, present};
 
@@ -60,8 +60,9 @@ fn run(policy: &Policy, now: Time, account: Account, most: usize) -> Settled<'_>
     }
 }
 
-/// A cycle brings at most four lots, and each may be followed by a repayment of debt.
-const MAX_ENTRIES_PER_STEP: usize = 8;
+/// A cycle brings at most another plan and then its grants, and each of those may be followed by a
+/// repayment of debt.
+const MAX_ENTRIES_PER_STEP: usize = 1 + 2 * MAX_GRANTS_PER_CYCLE;
 const _: () = assert!(MAX_ENTRIES_PER_STEP < MAX_SETTLE_ENTRIES);
 
 fn next_due(draft: &Draft<'_>) -> Option<Due> {
@@ -92,6 +93,13 @@ fn begin_cycle(draft: &mut Draft<'_>) {
         next = cycle::after(profile.anchor, next);
     }
     let begins_at = time::midnight(start);
+    if let Some(plan) = profile.pending_plan {
+        let about = (begins_at, Reference::of("cycle", start));
+        draft.change_profile("downgraded", Some(about), |profile| {
+            profile.plan = plan;
+            profile.pending_plan = None;
+        });
+    }
     let brings_something = draft.account().has_grants(draft.policy());
     if draft.is_suspended() && brings_something {
         let about = (begins_at, Reference::of("cycle", start));

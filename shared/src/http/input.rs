@@ -277,8 +277,13 @@ pub fn object<T>(
 
 /// `{"amount": 150, "currency": "USD"}`
 pub fn money(name: &str, value: Json) -> Result<Money, Problem> {
-    object(|mut fields| {
-        let amount = fields.required("amount", integer(0..=MAX_MONEY));
+    money_up_to(MAX_MONEY)(name, value)
+}
+
+/// The same, of up to so many minor units.
+pub fn money_up_to(most: i64) -> impl FnOnce(&str, Json) -> Result<Money, Problem> {
+    object(move |mut fields| {
+        let amount = fields.required("amount", integer(0..=most));
         let currency = fields.required("currency", text(currency));
         fields.finish(|| {
             Some(Money {
@@ -286,7 +291,7 @@ pub fn money(name: &str, value: Json) -> Result<Money, Problem> {
                 currency: currency?,
             })
         })
-    })(name, value)
+    })
 }
 
 /// A date, `YYYY-MM-DD`.

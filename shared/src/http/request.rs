@@ -204,6 +204,10 @@ mod tests {
                 "/v1/accounts/a1/purchases/pu_x/chargeback",
                 "/v1/accounts/{account_id}/purchases/{purchase_id}/chargeback",
             ),
+            (
+                "/v1/accounts/a1/plan-changes/preview",
+                "/v1/accounts/{account_id}/plan-changes/preview",
+            ),
             ("/v1/promos/SPRING", "/v1/promos/{code}"),
             ("/v1/jobs/J1/contracts", "/v1/jobs/{job_id}/contracts"),
             (

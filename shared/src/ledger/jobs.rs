@@ -1,6 +1,6 @@
 //! Jobs, and proposals on them.
 
-use super::{Attempt, Context, Error, Fault, Ledger, Outcome};
+use super::{Attempt, Context, Error, Fault, Ledger, Outcome, known_by};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{JobView, PostJob};
 use crate::domain::key::IdempotencyKey;
@@ -88,10 +88,7 @@ impl Ledger {
         command: &ProposeCommand,
     ) -> Result<Outcome<ProposalView>, Error> {
         let fingerprint = command.fingerprint();
-        // A request without a key gets one that nobody else has: should the answer of its transaction
-        // be lost, its next attempt knows the proposal for its own.
-        let own = || IdempotencyKey::try_new(&format!("{:032x}", fastrand::u128(..)));
-        let key = &key.cloned().or_else(own);
+        let key = &known_by(key);
         let outcome = self
             .once(
                 context,

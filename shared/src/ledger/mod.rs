@@ -11,6 +11,7 @@ mod accounts;
 mod closures;
 mod jobs;
 mod operations;
+mod plans;
 mod purchases;
 mod sweeps;
 
@@ -26,6 +27,7 @@ use crate::defect::{self, Defect, present};
 use crate::domain::account::Account;
 use crate::domain::draft::{Draft, Plan, Unplanned};
 use crate::domain::ids::AccountId;
+use crate::domain::key::IdempotencyKey;
 use crate::domain::policy::Policy;
 use crate::domain::refusal::{Invalid, Refusal};
 use crate::domain::settle::{self, Settled};
@@ -346,6 +348,13 @@ fn flush(policy: &Policy, context: &Context, state: Account) -> Option<Plan> {
     let mut draft = Draft::new(policy, context.now, state);
     draft.flush();
     draft.finish(vec![]).1
+}
+
+/// The key that a request's effect is known by. A request without one gets a key that nobody else has:
+/// should the answer of its transaction be lost, its next attempt knows the effect for its own.
+fn known_by(key: Option<&IdempotencyKey>) -> Option<IdempotencyKey> {
+    let own = || IdempotencyKey::try_new(&format!("{:032x}", fastrand::u128(..)));
+    key.cloned().or_else(own)
 }
 
 /// A pause of any length up to a bound that doubles each time: writers that collided once should

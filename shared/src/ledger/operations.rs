@@ -1,12 +1,13 @@
 //! Spends, refunds, redemptions and promo codes.
 
-use super::{Attempt, Context, Error, Ledger, Outcome};
+use super::{Attempt, Context, Error, Ledger, Outcome, known_by};
 use crate::defect::{Defect, present};
 use crate::domain::ids::{AccountId, Operation, PromoCode};
 use crate::domain::key::IdempotencyKey;
 use crate::domain::promo::{self, PromoFacts, PromoView, RedeemAnswer, RedeemCommand, Terms};
 use crate::domain::refund::{Charged, RefundAnswer, RefundCommand, RefundOf};
 use crate::domain::refusal::Refusal;
+use crate::domain::reward::{RewardAnswer, RewardCommand};
 use crate::domain::spend::{SpendAnswer, SpendCommand};
 
 impl Ledger {
@@ -118,6 +119,45 @@ impl Ledger {
             )
             .await?;
         Ok(outcome.map(|receipt| RedeemAnswer::of(code, &receipt)))
+    }
+
+    /// Rewards an achievement, once.
+    ///
+    /// # Errors
+    /// `account_not_found`, `idempotency_key_reused`, `proposal_not_found`, `account_suspended`,
+    /// `reward_not_earned`, `reward_already_given`.
+    pub async fn reward(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        key: Option<&IdempotencyKey>,
+        command: &RewardCommand,
+    ) -> Result<Outcome<RewardAnswer>, Error> {
+        let id = command.id(account);
+        let fingerprint = command.fingerprint();
+        let key = &known_by(key);
+        let outcome = self
+            .once(
+                context,
+                account,
+                async || self.store.answered::<RewardAnswer>(account, &id).await,
+                async |_| match command.job_id() {
+                    Some(job) => self.store.proposal(job, account).await,
+                    None => Ok(None),
+                },
+                |receipt, draft, proposal| {
+                    if key.is_some() && receipt.key == *key {
+                        return receipt.for_request(&fingerprint);
+                    }
+                    command.admitted(draft, proposal.as_ref())?;
+                    Err(Refusal::RewardAlreadyGiven {
+                        existing: serde_json::to_value(receipt.answer).unwrap_or_default(),
+                    })
+                },
+                |draft, proposal| command.plan(draft, key.as_ref(), proposal.as_ref()),
+            )
+            .await?;
+        Ok(outcome.map(|receipt| receipt.answer))
     }
 
     /// Creates a promo code or changes its terms. Says whether it is new.

@@ -23,12 +23,14 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use serde::Serialize;
 
 use crate::domain::draft::{Guard, LotWrite, Plan, ProfileWrite};
 use crate::domain::email::Email;
 use crate::domain::ids::AccountId;
 use crate::domain::promo::{Promo, Slot};
 use crate::domain::purchase::Purchase;
+use crate::domain::receipt::Answered;
 use crate::domain::time::{self, Time};
 
 use super::items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, number, text, to_item};
@@ -255,9 +257,11 @@ impl Store {
             .iter()
             .map(|name| format!("#{name} = :{name}"))
             .collect();
-        let removal = match write.due_at {
-            Some(_) => "",
-            None => " REMOVE due_shard, due_at",
+        // What the profile does not have is not among the names, so what an earlier one had must go.
+        let removal = match (write.due_at, write.profile.pending_plan) {
+            (Some(_), Some(_)) => "",
+            (Some(_), None) => " REMOVE pending_plan",
+            (None, _) => " REMOVE pending_plan, due_shard, due_at",
         };
         let update = Update::builder()
             .table_name(&self.table)
@@ -296,6 +300,8 @@ impl Store {
                 )?;
                 self.put_if(item, IS_NEW)
             }
+            Guard::NewPlanChange(change) => self.put_if(answered_item(account, change)?, IS_NEW),
+            Guard::NewReward(reward) => self.put_if(answered_item(account, reward)?, IS_NEW),
             Guard::Returned { spend, was, now } => self.update(
                 keys::account(account),
                 keys::receipt(spend),
@@ -413,6 +419,13 @@ fn purchase_item(account: &AccountId, purchase: &Purchase) -> Result<Item, Store
         item.extend(due(DueKind::Payment, account, at));
     }
     Ok(item)
+}
+
+fn answered_item<A: Serialize>(
+    account: &AccountId,
+    receipt: &Answered<A>,
+) -> Result<Item, StoreError> {
+    to_item(keys::account(account), keys::receipt(&receipt.id), receipt)
 }
 
 /// A purchase's item must say the step before.

@@ -214,6 +214,8 @@ pub struct ProfileItem {
     opened_on: NaiveDate,
     anchor: NaiveDate,
     next_grant_on: NaiveDate,
+    #[serde(default)]
+    pending_plan: Option<Plan>,
     seq: Seq,
 }
 
@@ -227,6 +229,7 @@ impl From<&Profile> for ProfileItem {
             opened_on: profile.opened_on,
             anchor: profile.anchor,
             next_grant_on: profile.next_grant_on,
+            pending_plan: profile.pending_plan,
             seq: profile.seq,
         }
     }
@@ -242,6 +245,7 @@ impl From<ProfileItem> for Profile {
             opened_on: item.opened_on,
             anchor: item.anchor,
             next_grant_on: item.next_grant_on,
+            pending_plan: item.pending_plan,
             seq: item.seq,
         }
     }

@@ -25,6 +25,7 @@ use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
+use serde::de::DeserializeOwned;
 
 pub use client::{connect, retries, timeouts};
 pub use due::{Due, DueItem, DuePage};
@@ -40,7 +41,7 @@ use crate::domain::journal::Entry;
 use crate::domain::lot::Lot;
 use crate::domain::promo::{Promo, PromoState, Slot};
 use crate::domain::purchase::Purchase;
-use crate::domain::receipt::Receipt;
+use crate::domain::receipt::{Answered, Receipt};
 
 use commit::Values;
 use items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, from_item, text, text_of};
@@ -287,6 +288,18 @@ impl Store {
         self.get(keys::account(account), keys::receipt(id))
             .await?
             .map(|item| from_item::<ReceiptItem>(item)?.try_into())
+            .transpose()
+    }
+
+    /// The receipt of an operation that keeps its answer.
+    pub async fn answered<A: DeserializeOwned>(
+        &self,
+        account: &AccountId,
+        id: &OperationId,
+    ) -> Result<Option<Answered<A>>, StoreError> {
+        self.get(keys::account(account), keys::receipt(id))
+            .await?
+            .map(from_item)
             .transpose()
     }
 

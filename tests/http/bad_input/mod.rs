@@ -172,6 +172,15 @@ async fn world(stack: &Stack) -> World<'_> {
             ),
         )
         .body(json!({ "outcome": "client_declined" })),
+        // Asked before it is changed: afterwards there is nothing to preview.
+        Route::new(
+            "preview plan",
+            &[SERVICE, USER],
+            (M::GET, under("/plan-changes/preview?plan=plus")),
+        ),
+        Route::new("change plan", &[SERVICE], (M::POST, under("/plan-changes")))
+            .body(json!({ "plan": "plus" }))
+            .needs_a_key(),
         Route::new("redeem", &[SERVICE, USER], (M::POST, under("/redemptions")))
             .body(json!({ "code": code })),
         Route::new(

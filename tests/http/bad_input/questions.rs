@@ -34,6 +34,19 @@ async fn bad_questions() {
         ("/lots?limit=101", 422, "above_maximum"),
         ("/lots?order=newest", 422, "unknown_field"),
         ("/lots?cursor=garbage", 400, "invalid_cursor"),
+        ("/plan-changes/preview", 422, "invalid_field"),
+        ("/plan-changes/preview?plan=", 422, "invalid_field"),
+        ("/plan-changes/preview?plan=gold", 422, "invalid_field"),
+        (
+            "/plan-changes/preview?plan=plus&plan=plus",
+            422,
+            "invalid_field",
+        ),
+        (
+            "/plan-changes/preview?plan=plus&effective=now",
+            422,
+            "unknown_field",
+        ),
     ] {
         ana.get(path).at(NOW).await.refused(status, code);
     }

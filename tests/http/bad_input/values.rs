@@ -210,6 +210,15 @@ fn cases() -> Vec<(&'static str, Vec<Case>)> {
                 ("boost", json!(5), 422, "invalid_field"),
             ],
         ),
+        ("change plan", bad_texts("plan", &["", "gold", "Plus"])),
+        (
+            "change plan",
+            bad_texts("effective", &["", "later", "next_cycle"]),
+        ),
+        (
+            "change plan",
+            bad_texts("reason", &["", "because", "payment_failed"]),
+        ),
         (
             "decide",
             bad_texts("outcome", &["", "declined", "withdrawn", "Hired"]),
@@ -253,6 +262,7 @@ async fn values_of_the_wrong_type_and_values_out_of_range() {
         ("close", "reason"),
         ("propose", "job_id"),
         ("propose", "expected_cost"),
+        ("change plan", "plan"),
         ("decide", "outcome"),
     ] {
         let route = world.route(name);
@@ -320,6 +330,32 @@ async fn a_job_states_its_cost_or_has_details_in_the_currency_of_the_shop() {
         let answer = world.good(route).json(body).await;
         answer.refused(422, "invalid_field").has("field", at_fault);
     }
+}
+
+#[tokio::test]
+async fn basic_at_once_is_for_a_failed_payment_alone() {
+    let stack = Stack::local();
+    let world = world(&stack).await;
+    let before = world.ana.items().await;
+    for (body, field) in [
+        (json!({ "plan": "basic", "effective": "now" }), "effective"),
+        (
+            json!({ "plan": "basic", "effective": "now", "reason": "requested" }),
+            "effective",
+        ),
+        (
+            json!({ "plan": "basic", "effective": "next_cycle", "reason": "payment_failed" }),
+            "effective",
+        ),
+        (
+            json!({ "plan": "plus", "effective": "now", "reason": "payment_failed" }),
+            "reason",
+        ),
+    ] {
+        let answer = world.good(world.route("change plan")).json(body).await;
+        answer.refused(422, "invalid_field").has("field", field);
+    }
+    assert_eq!(world.ana.items().await, before);
 }
 
 #[tokio::test]
