@@ -12,6 +12,7 @@
 )]
 
 mod bed;
+mod burst;
 mod cost;
 mod function;
 mod growth;
@@ -72,6 +73,8 @@ enum Part {
     Plans,
     /// Spends a second on one account, each call taking as long as in DynamoDB
     Hot,
+    /// Proposals a second on one job, with the conflicts that DynamoDB has and emulators have not
+    Burst,
     /// Spends a second, beside bare transactions
     Rates,
     /// The functions' size, start, first answer, memory and CPU time
@@ -143,6 +146,11 @@ impl Cli {
             }
             Part::Hot => {
                 let run = report::part("One hot account", hot::run());
+                let runtime = in_order().start_paused(true).build();
+                runtime.unwrap().block_on(run);
+            }
+            Part::Burst => {
+                let run = report::part("A burst of proposals", burst::run());
                 let runtime = in_order().start_paused(true).build();
                 runtime.unwrap().block_on(run);
             }

@@ -7,15 +7,19 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use chrono::TimeDelta;
 use connects::domain::account::{Kind, Open};
+use connects::domain::closure::ClosureReason;
 use connects::domain::ids::PersonId;
+use connects::domain::job::{PostJob, Pricing};
 use connects::domain::policy::{BUILT_IN, Policy};
+use connects::domain::proposal::ProposeCommand;
 use connects::domain::time;
+use connects::domain::units::Connects;
 use connects::ledger::{Context, Ledger};
 use connects::store::{DUE_SHARDS, Store};
 use connects_local::environment;
 use connects_local::keys::Keys;
 use connects_local::project::Project;
-use connects_tests::table::account_id;
+use connects_tests::table::{account_id, job_id};
 use futures::stream::{self, TryStreamExt};
 use sha2::{Digest, Sha256};
 
@@ -28,30 +32,43 @@ use crate::start::environment_of;
 /// Items that one BatchWriteItem carries.
 const BATCH: usize = 25;
 
-/// Days ago that the accounts were opened: one cycle has begun since, and lots that live a month
-/// have ended.
-const OPENED: TimeDelta = TimeDelta::days(40);
-
-/// A schedule under its policy, and the entries that each account gets of it.
+/// A schedule under its policy, and what each account gets of it.
 struct Due {
     function: &'static str,
     valid_months: u32,
-    entries: u64,
+    /// Days ago that the accounts were opened.
+    opened: i64,
+    /// Whether they all proposed on a job that is then closed.
+    proposed: bool,
+    /// The report's member that counts what is done, and how much of it an account makes.
+    done: (&'static str, u64),
     what: &'static str,
 }
 
-const DUE: [Due; 2] = [
+const DUE: [Due; 3] = [
     Due {
         function: "monthly-grant",
         valid_months: 12,
-        entries: 1,
+        opened: 40,
+        proposed: false,
+        done: ("entries", 1),
         what: "one grant: entry, lot, profile",
     },
     Due {
         function: "nightly-expiry",
         valid_months: 1,
-        entries: 3,
+        opened: 40,
+        proposed: false,
+        done: ("entries", 3),
         what: "two lots' expiry and the grant that is due too: three entries, three lots, profile",
+    },
+    Due {
+        function: "refund",
+        valid_months: 12,
+        opened: 0,
+        proposed: true,
+        done: ("proposals", 1),
+        what: "what one job's closing gives back: entry, lot, proposal; that job is all that is due",
     },
 ];
 
@@ -104,18 +121,17 @@ async fn invoke(functions: &Binaries, due: &Due, accounts: u64) -> [String; 8] {
     let memory = peak_memory(function.id());
     let whole = report["unfinished"] == false;
     assert_eq!(report["failed"], 0, "{report}");
-    assert!(
-        !whole || report["entries"] == accounts * due.entries,
-        "{report}"
-    );
+    let (counted, times) = due.done;
+    let booked = report[counted].as_u64().unwrap();
+    assert!(!whole || booked == accounts * times, "{report}");
     let (again, nothing) = function.invoke(&event).await;
-    assert!(!whole || nothing["entries"] == 0, "{nothing}");
+    assert!(!whole || nothing[counted] == 0, "{nothing}");
     function.stop().await;
-    let done = report["accounts"].as_u64().unwrap();
+    let done = booked / times;
     let each = |total: u64| thousandths(total / done.max(1));
     [
         thousands(accounts),
-        thousands(report["entries"].as_u64().unwrap()),
+        thousands(booked),
         thousandths(u64::try_from(took.as_millis()).unwrap()),
         each(u64::try_from(took.as_micros()).unwrap()),
         each(used * 1_000),
@@ -147,11 +163,26 @@ async fn seed(bed: &Bed, due: &Due, accounts: u64) {
         opened_on: None,
     };
     let then = Context {
-        now: environment::now() - OPENED,
+        now: environment::now() - TimeDelta::days(due.opened),
         ..context()
     };
     ledger.open(&then, &id, open).await.unwrap();
-    let original = state(&client, &AttributeValue::S(format!("ACCOUNT#{id}"))).await;
+    let job = job_id();
+    if due.proposed {
+        let post = PostJob {
+            posted_at: then.now,
+            pricing: Pricing::Stated(Connects::new(8)),
+        };
+        ledger.post_job(&then, &job, &post).await.unwrap();
+        let command = ProposeCommand {
+            job_id: job.clone(),
+            expected_cost: Connects::new(8),
+            free_reason: None,
+        };
+        ledger.propose(&then, &id, None, &command).await.unwrap();
+    }
+    let mut original = items(&client, &format!("ACCOUNT#{id}"), ["ENTRY#", "PROFILE"]).await;
+    original.extend(items(&client, &format!("JOB#{job}"), ["PROPOSAL#", "PROPOSAL#~"]).await);
     let copies: Vec<Item> = (1..accounts)
         .flat_map(|number| original.iter().map(move |item| (number, item)))
         .map(|(number, item)| copy(item, &format!("copy-{number:027}")))
@@ -161,16 +192,21 @@ async fn seed(bed: &Bed, due: &Due, accounts: u64) {
         .try_for_each_concurrent(4, |batch| put(&client, batch))
         .await
         .unwrap();
+    if due.proposed {
+        let fraud = ClosureReason::Fraud;
+        ledger.close(&context(), &job, fraud).await.unwrap();
+    }
 }
 
-/// Profile, lots and newest entry: what a sweep reads.
-async fn state(client: &Client, pk: &AttributeValue) -> Vec<Item> {
+/// An account's profile, lots and newest entry, or a job's proposals: what a sweep reads.
+async fn items(client: &Client, pk: &str, [first, last]: [&str; 2]) -> Vec<Item> {
     let page = client
         .query()
         .table_name(TABLE)
-        .key_condition_expression("pk = :pk AND sk <= :profile")
-        .expression_attribute_values(":pk", pk.clone())
-        .expression_attribute_values(":profile", AttributeValue::S("PROFILE".to_owned()))
+        .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+        .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+        .expression_attribute_values(":first", AttributeValue::S(first.to_owned()))
+        .expression_attribute_values(":last", AttributeValue::S(last.to_owned()))
         .scan_index_forward(false)
         .send()
         .await
@@ -184,7 +220,15 @@ async fn state(client: &Client, pk: &AttributeValue) -> Vec<Item> {
 /// The same item of another account, in that account's shard.
 fn copy(item: &Item, id: &str) -> Item {
     let mut item = item.clone();
-    item.insert("pk".into(), AttributeValue::S(format!("ACCOUNT#{id}")));
+    match item.contains_key("job_id") {
+        true => {
+            item.insert("sk".into(), AttributeValue::S(format!("PROPOSAL#{id}")));
+            item.insert("account_id".into(), AttributeValue::S(id.to_owned()));
+        }
+        false => {
+            item.insert("pk".into(), AttributeValue::S(format!("ACCOUNT#{id}")));
+        }
+    }
     if let Some(AttributeValue::S(shard)) = item.get_mut("due_shard") {
         let digest = Sha256::digest(id);
         let spread = u32::from_be_bytes([digest[4], digest[5], digest[6], digest[7]]);

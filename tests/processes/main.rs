@@ -21,7 +21,7 @@ use connects_tests::runner::{Runner, kill};
 use connects_tests::stack::Stack;
 use futures::future::join_all;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Each has an account of its own.
 const CLIENTS: usize = 6;
@@ -136,6 +136,63 @@ async fn what_was_answered_outlives_every_process() {
         check(&stack, &holder.id, effects).await;
     }
     println!("{requests} effects, {killed} functions and one emulator killed");
+}
+
+/// Who proposed on the job that is closed.
+const PROPOSALS: usize = 60;
+
+/// Passes over it that are killed.
+const DYING_PASSES: usize = 4;
+
+/// The job is closed, and whoever works on that is killed; as often as that happens, the schedule
+/// goes on, and everybody has their Connects back once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_closed_job_gives_back_outlives_its_workers() {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("closing");
+    let _ = std::fs::remove_dir_all(&home);
+    let runner = Runner::start(&home);
+    let stack = runner.stack();
+    let now = Utc::now().to_rfc3339();
+    let job = stack.new_job(8, &now).await;
+    let holders: Vec<Holder<'_>> = (0..PROPOSALS).map(|_| stack.holder("closing")).collect();
+    for some in holders.chunks(20) {
+        join_all(some.iter().map(|holder| async {
+            ask(holder.open("freelancer")).await.is(201);
+            ask(holder.propose(&job, 8)).await.is(201);
+        }))
+        .await;
+    }
+
+    ask(stack.close(&job, "fraud")).await.is(202);
+    let state = async || stack.job(&job).await.is(200).text("state");
+    let mut died_at_work = 0;
+    for pass in 0..DYING_PASSES {
+        sleep(PAUSE / 2).await;
+        let alive = runner.processes().into_iter();
+        let workers = alive.filter(|(_, name)| name == "refund");
+        let killed = workers.filter(|(pid, _)| kill(*pid)).count();
+        died_at_work += usize::from(killed > 0 && state().await == "closing");
+        if pass + 1 < DYING_PASSES {
+            // Nobody waits for the schedule's run: it may not live to answer.
+            let now = Utc::now().to_rfc3339();
+            let _ = timeout(PAUSE, stack.fire("refund", &now)).await;
+        }
+    }
+    assert!(
+        died_at_work > 0,
+        "every pass was through before it was killed"
+    );
+    stack.fire("refund", &Utc::now().to_rfc3339()).await;
+    let closed = stack.closed(&job).await;
+    closed.has("returns", json!({ "done": PROPOSALS, "total": PROPOSALS }));
+    for holder in &holders {
+        let effects = [(EntryType::Issue, 40), (EntryType::Issue, 10)];
+        let effects = effects
+            .into_iter()
+            .chain([(EntryType::Spend, -8), (EntryType::Return, 8)]);
+        check(&stack, &holder.id, effects.collect()).await;
+    }
+    println!("{died_at_work} passes over {PROPOSALS} proposals killed at work");
 }
 
 /// The journal is the model's, and has each effect once and no other.

@@ -90,6 +90,7 @@ impl Ledger {
     ) -> Result<Outcome<RedeemAnswer>, Error> {
         let command = RedeemCommand { code: code.clone() };
         let id = command.id(account);
+        let key = &known_by(key);
         let outcome = self
             .once(
                 context,
@@ -106,7 +107,7 @@ impl Ledger {
                     Ok(PromoFacts { promo, slots })
                 },
                 |receipt, draft, facts| {
-                    if key.is_some() && receipt.key.as_ref() == key {
+                    if key.is_some() && receipt.key == *key {
                         return Ok(receipt);
                     }
                     command.eligible(draft, facts)?;
@@ -115,7 +116,7 @@ impl Ledger {
                         existing: existing.unwrap_or_default(),
                     })
                 },
-                |draft, facts| command.plan(draft, key, facts),
+                |draft, facts| command.plan(draft, key.as_ref(), facts),
             )
             .await?;
         Ok(outcome.map(|receipt| RedeemAnswer::of(code, &receipt)))

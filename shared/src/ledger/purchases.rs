@@ -9,7 +9,7 @@
 //! provider again and goes on from there. Past the policy's patience it cancels at the provider
 //! first, so that `declined` is final.
 
-use super::{Attempt, Context, Error, Ledger, Outcome};
+use super::{Attempt, Context, Error, Ledger, Outcome, known_by};
 use crate::defect::{Defect, present};
 use crate::domain::account::{Account, Balance};
 use crate::domain::draft::Draft;
@@ -169,6 +169,7 @@ impl Ledger {
         id: &OperationId,
         key: Option<&IdempotencyKey>,
     ) -> Result<Outcome<PurchaseView>, Error> {
+        let key = &known_by(key);
         let charged_back = self
             .change(
                 context,
@@ -178,7 +179,7 @@ impl Ledger {
                     let purchase = purchase.ok_or(Refusal::PurchaseNotFound)?;
                     if purchase.status == PurchaseStatus::ChargedBack
                         && key.is_some()
-                        && purchase.chargeback_key.as_ref() == key
+                        && purchase.chargeback_key == *key
                     {
                         return Ok((Outcome::Replayed(purchase), None));
                     }
@@ -186,7 +187,8 @@ impl Ledger {
                         Some(lot) => self.lapsed_of(context, &draft, &lot.0).await?,
                         None => Connects::ZERO,
                     };
-                    let (purchase, plan) = purchase.plan_chargeback(draft, key, expired)?;
+                    let (purchase, plan) =
+                        purchase.plan_chargeback(draft, key.as_ref(), expired)?;
                     Ok((Outcome::Applied(purchase), plan))
                 },
             )
