@@ -25,5 +25,6 @@ mod promos;
 mod proposals;
 mod purchases;
 mod refunds;
+mod rewards;
 mod schedules;
 mod spends;

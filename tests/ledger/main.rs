@@ -16,5 +16,6 @@ mod properties;
 mod proposals;
 mod questions;
 mod receipts;
+mod rewards;
 mod sweeps;
 mod torn;

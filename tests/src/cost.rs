@@ -13,7 +13,8 @@ use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::proposal::{Decision, ProposeCommand};
 use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
-use connects::domain::units::Connects;
+use connects::domain::reward::{Client, RewardCommand};
+use connects::domain::units::{Connects, Money};
 use connects::ledger::Ledger;
 use connects::payments::{Charge, Payment, Provider};
 use connects::store::{Cost, Meter};
@@ -307,6 +308,40 @@ pub async fn operations() -> Vec<Step> {
         "proposal on a job that costs nothing",
         Budget::of(2, 6, 2, 2),
     );
+
+    // Of 8 that it cost, 8 go back to the lot that it was paid from, and 2 are a lot of their own.
+    let interview = job_id();
+    let eight = PostJob {
+        pricing: Pricing::Stated(Connects::new(8)),
+        ..post
+    };
+    ledger.post_job(&now, &interview, &eight).await.unwrap();
+    walk.propose(&interview, &account, 8).await;
+    walk.meter.take();
+    for (operation, command, budget) in [
+        (
+            "reward of an interview: refund, and a new lot",
+            RewardCommand::InterviewWon {
+                job_id: interview,
+                client: Client {
+                    hires: 1,
+                    spend: Money {
+                        amount: 1,
+                        currency: "USD".to_owned(),
+                    },
+                },
+            },
+            Budget::of(6, 13, 2, 2),
+        ),
+        (
+            "reward of an achievement",
+            RewardCommand::RisingTalent,
+            Budget::of(3, 7, 1, 2),
+        ),
+    ] {
+        ledger.reward(&now, &account, None, &command).await.unwrap();
+        walk.was(operation, budget);
+    }
 
     let bought = walk.buy(&account, 20).await;
     walk.was("purchase", Budget::of(4, 10, 1, 3));

@@ -129,6 +129,11 @@ impl<'a> Holder<'a> {
             .json(body)
     }
 
+    /// `POST …/rewards` without a key: the achievement is the natural one.
+    pub fn reward(&self, body: Value) -> Request<'a> {
+        self.service(Method::POST, "/rewards").json(body)
+    }
+
     /// `POST …/redemptions`, without a key: the code is the natural one.
     pub fn redeem(&self, code: &str) -> Request<'a> {
         self.service(Method::POST, "/redemptions")

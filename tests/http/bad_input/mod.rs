@@ -172,6 +172,10 @@ async fn world(stack: &Stack) -> World<'_> {
             ),
         )
         .body(json!({ "outcome": "client_declined" })),
+        Route::new("reward", &[SERVICE], (M::POST, under("/rewards"))).body(json!({
+            "kind": "interview_won", "job_id": proposed,
+            "client": { "hires": 1, "spend": { "amount": 1, "currency": "USD" } },
+        })),
         // Asked before it is changed: afterwards there is nothing to preview.
         Route::new(
             "preview plan",

@@ -210,6 +210,17 @@ fn cases() -> Vec<(&'static str, Vec<Case>)> {
                 ("boost", json!(5), 422, "invalid_field"),
             ],
         ),
+        ("reward", bad_texts("kind", &["", "luck", "Rising_talent"])),
+        ("reward", bad_texts("job_id", &ids)),
+        (
+            "reward",
+            vec![
+                null("client"),
+                ("client", json!(1), 400, "malformed_request"),
+                ("client", json!([]), 400, "malformed_request"),
+                ("client", json!({ "hires": 1.5 }), 400, "malformed_request"),
+            ],
+        ),
         ("change plan", bad_texts("plan", &["", "gold", "Plus"])),
         (
             "change plan",
@@ -262,6 +273,9 @@ async fn values_of_the_wrong_type_and_values_out_of_range() {
         ("close", "reason"),
         ("propose", "job_id"),
         ("propose", "expected_cost"),
+        ("reward", "kind"),
+        ("reward", "job_id"),
+        ("reward", "client"),
         ("change plan", "plan"),
         ("decide", "outcome"),
     ] {
@@ -330,6 +344,72 @@ async fn a_job_states_its_cost_or_has_details_in_the_currency_of_the_shop() {
         let answer = world.good(route).json(body).await;
         answer.refused(422, "invalid_field").has("field", at_fault);
     }
+}
+
+#[tokio::test]
+async fn an_interview_names_its_job_and_a_client_in_the_currency_of_the_shop() {
+    let stack = Stack::local();
+    let world = world(&stack).await;
+    let before = world.ana.items().await;
+    let interview = world.route("reward").body.clone().unwrap();
+    let with = |hires: Value, amount: Value, currency: &str| {
+        let mut body = interview.clone();
+        body["client"] =
+            json!({ "hires": hires, "spend": { "amount": amount, "currency": currency } });
+        body
+    };
+    let of_kind = |kind: &str, without: &str| {
+        let mut body = interview.clone();
+        body["kind"] = json!(kind);
+        body.as_object_mut().unwrap().remove(without);
+        body
+    };
+    for (body, code, field) in [
+        (
+            with(json!(-1), json!(1), "USD"),
+            "below_minimum",
+            "client.hires",
+        ),
+        (
+            with(Value::Null, json!(1), "USD"),
+            "invalid_field",
+            "client.hires",
+        ),
+        (
+            with(json!(1), json!(-1), "USD"),
+            "below_minimum",
+            "client.spend.amount",
+        ),
+        (
+            with(json!(1), json!(i64::MAX), "USD"),
+            "above_maximum",
+            "client.spend.amount",
+        ),
+        (
+            with(json!(1), json!(1), "EUR"),
+            "invalid_field",
+            "client.spend.currency",
+        ),
+        (
+            with(json!(1), json!(1), "usd"),
+            "invalid_field",
+            "client.spend.currency",
+        ),
+        (
+            of_kind("rising_talent", "client"),
+            "invalid_field",
+            "job_id",
+        ),
+        (
+            of_kind("skill_certification", "job_id"),
+            "invalid_field",
+            "client",
+        ),
+    ] {
+        let answer = world.good(world.route("reward")).json(body).await;
+        answer.refused(422, code).has("field", field);
+    }
+    assert_eq!(world.ana.items().await, before);
 }
 
 #[tokio::test]
