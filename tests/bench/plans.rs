@@ -2,7 +2,6 @@
 //! same compiler, so that a check in CI can hold them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -161,10 +160,11 @@ pub fn run(then: Then) -> bool {
     println!(
         "`check` is what each load does: it verifies that the lots are those that the newest entry \
          sealed. `spend` settles and plans a spend of 1, `spend-all` of everything, each lot holding \
-         {EACH}. Instructions by callgrind, of a build with opt-level 2, without the release build's \
-         link-time optimisation; callgrind's processor has no instructions for SHA-256, so hashing is \
+         {EACH}. Instructions by callgrind, of a build with the profile `{}`, without the release \
+         build's link-time optimisation; callgrind's processor has no instructions for SHA-256, so hashing is \
          the portable code and shown apart. The time is this machine's, which may have them, for the \
-         same without callgrind.\n"
+         same without callgrind.\n",
+        profile()
     );
     let mut counts = Counts::new();
     let mut rows = vec![];
@@ -195,7 +195,10 @@ pub fn run(then: Then) -> bool {
     match then {
         Then::Show => true,
         Then::Record => {
-            std::fs::write(recorded(), written(&counts)).unwrap();
+            let text = std::fs::read_to_string(recorded()).unwrap();
+            let mut all = read(&text);
+            all.insert(profile(), counts);
+            std::fs::write(recorded(), written(&all)).unwrap();
             println!("\nWritten to {}.", recorded().display());
             true
         }
@@ -205,7 +208,7 @@ pub fn run(then: Then) -> bool {
 
 fn holds(counts: &Counts) -> bool {
     let text = std::fs::read_to_string(recorded()).unwrap();
-    let were = read(&text);
+    let were = read(&text).remove(&profile()).unwrap_or_default();
     assert_eq!(
         were.keys().collect::<Vec<_>>(),
         counts.keys().collect::<Vec<_>>(),
@@ -237,23 +240,32 @@ fn recorded() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/instructions.txt")
 }
 
-fn written(counts: &Counts) -> String {
-    counts
-        .iter()
-        .fold(String::new(), |mut text, ((what, lots), count)| {
-            let _ = writeln!(text, "{} {lots} {count}", what.as_str());
-            text
-        })
+/// The profile that this program was built with: the folder it lies in has its name.
+fn profile() -> String {
+    let program = std::env::current_exe().unwrap();
+    let folder = program.parent().and_then(Path::file_name).unwrap();
+    folder.to_str().unwrap().to_owned()
 }
 
-fn read(text: &str) -> Counts {
-    text.lines()
-        .map(|line| {
-            let words: Vec<&str> = line.split(' ').collect();
-            let what = What::from_str(words[0], false).unwrap();
-            ((what, words[1].parse().unwrap()), words[2].parse().unwrap())
-        })
+fn written(counts: &BTreeMap<String, Counts>) -> String {
+    let line = |profile: &String, (what, lots): &(What, u32), count: &u64| {
+        format!("{profile} {} {lots} {count}\n", what.as_str())
+    };
+    counts
+        .iter()
+        .flat_map(|(profile, counts)| counts.iter().map(move |(case, n)| line(profile, case, n)))
         .collect()
+}
+
+/// The counts of each profile.
+fn read(text: &str) -> BTreeMap<String, Counts> {
+    text.lines().fold(BTreeMap::new(), |mut all, line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let what = What::from_str(words[1], false).unwrap();
+        let counts: &mut Counts = all.entry(words[0].to_owned()).or_default();
+        counts.insert((what, words[2].parse().unwrap()), words[3].parse().unwrap());
+        all
+    })
 }
 
 struct Count {
