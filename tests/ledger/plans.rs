@@ -316,6 +316,28 @@ async fn an_account_is_due_while_a_cycle_brings_it_something() {
     assert_eq!(world.table.audit(&world.account).await.balance(), 10);
 }
 
+/// A renewal that fails and is paid after all on the same day: the cycle's grants are not brought
+/// again, on another day those of a new cycle are.
+#[tokio::test]
+async fn plus_on_and_off_within_a_day() {
+    let world = World::opened().await;
+    let day = "2023-10-21T08:00:00Z";
+    world.ask(day, Upgrade).await;
+    for _ in 0..2 {
+        world.ask(day, FallBack).await;
+        let again = world.ask(day, Upgrade).await;
+        assert_eq!(issued(&again), [("plan_included", 0), ("monthly_free", 0)]);
+        let stored = world.table.state(&world.account).await.profile;
+        assert_eq!((stored.plan, stored.lapsed_cycle), (Plan::Plus, None));
+    }
+    let next = "2023-10-22T08:00:00Z";
+    world.ask(next, FallBack).await;
+    let again = world.ask(next, Upgrade).await;
+    assert_eq!(issued(&again), [("plan_included", 60), ("monthly_free", 0)]);
+    let balance = world.table.audit(&world.account).await.balance();
+    assert_eq!(balance, 50 + 63 + 60);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_found_in_the_receipt() {
     let (table, account) = opened().await;

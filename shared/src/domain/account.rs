@@ -108,6 +108,8 @@ pub struct Profile {
     pub next_grant_on: NaiveDate,
     /// The plan that this cycle start brings, where it is another one.
     pub pending_plan: Option<Plan>,
+    /// Where plus was not paid any more: the start of the cycle that had brought its grants.
+    pub lapsed_cycle: Option<NaiveDate>,
     /// The entry that last changed this profile.
     pub seq: Seq,
 }
@@ -362,6 +364,7 @@ impl Open {
             anchor: opened_on,
             next_grant_on: cycle::after(opened_on, today),
             pending_plan: None,
+            lapsed_cycle: None,
             seq: Seq::NONE,
         };
         let cycle_start = cycle::containing(opened_on, today);

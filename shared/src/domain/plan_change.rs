@@ -168,6 +168,7 @@ impl PlanChangeCommand {
                 book(draft, "downgraded", begun, |profile| {
                     profile.plan = Plan::Basic;
                     profile.pending_plan = None;
+                    profile.lapsed_cycle = Some(begun);
                 });
                 today
             }
@@ -181,21 +182,24 @@ impl PlanChangeCommand {
     }
 }
 
-/// Begins a new cycle today, on plus.
+/// Begins a new cycle today, on plus. If plus has brought its grants for a cycle that began today
+/// already, they are not brought for it again.
 fn upgrade(draft: &mut Draft<'_>, today: NaiveDate) -> Result<Vec<Issued>, Refusal> {
     if draft.is_suspended() {
         return Err(Refusal::AccountSuspended);
     }
     let profile = &draft.account().profile;
     let progress = cycle::progress(profile.anchor, today);
-    let grants: Vec<(Source, Connects)> = draft
-        .policy()
-        .upgrade_grants(profile.kind, progress)
+    let again = profile.lapsed_cycle == Some(today);
+    let grants = draft.policy().upgrade_grants(profile.kind, progress);
+    let grants: Vec<(Source, Connects)> = grants
+        .map(|(source, amount)| (source, if again { Connects::ZERO } else { amount }))
         .collect();
     book(draft, "upgraded", today, |profile| {
         profile.plan = Plan::Plus;
         profile.anchor = today;
         profile.next_grant_on = cycle::after(today, today);
+        profile.lapsed_cycle = None;
     });
     for (source, amount) in grants.iter().filter(|(_, amount)| !amount.is_zero()) {
         let about = Reference::of("cycle", today);
@@ -534,6 +538,35 @@ mod tests {
             assert_eq!(cycle.next_grant_on.to_string(), next);
             let told = world.pass(&format!("{next}T00:00:00Z"));
             assert_eq!(told, [format!("monthly_free 10 on {next}")]);
+        }
+    }
+
+    /// A renewal fails on the day of its cycle, or just after an upgrade, and is paid after all.
+    #[test]
+    fn a_cycle_brings_the_grants_of_plus_once() {
+        for (failed, again, included, free) in [
+            // The cycle of that day has brought 60 already.
+            ("2023-10-21", "2023-10-21", 0, 0),
+            ("2023-11-21", "2023-11-21", 0, 0),
+            // A cycle that begins on another day is another one.
+            ("2023-10-21", "2023-10-22", 60, 0),
+            ("2023-11-21", "2023-11-24", 60, 1),
+            ("2023-11-24", "2023-11-24", 60, 1),
+            ("2023-11-24", "2023-12-21", 60, 0),
+        ] {
+            let mut world = World::new(Kind::Freelancer, "2023-10-11");
+            world.ask("2023-10-21", Upgrade).unwrap();
+            world.ask(failed, FallBack).unwrap();
+            let (answer, entries) = world.ask(again, Upgrade).unwrap();
+            let expected = [("plan_included", included), ("monthly_free", free)];
+            assert_eq!(issued(&answer), expected, "{failed} {again}");
+            let lots = expected.iter().filter(|(_, amount)| *amount > 0).count();
+            assert_eq!(entries.len(), 1 + lots);
+            assert_eq!(answer.account.plan, Plan::Plus);
+            assert_eq!(world.account.profile.lapsed_cycle, None);
+            let next = answer.account.billing_cycle.next_grant_on;
+            let grants = world.pass(&format!("{next}T00:00:00Z"));
+            assert_eq!(grants.len(), 2, "the next cycle brings both");
         }
     }
 

@@ -39,6 +39,9 @@ use super::{DueKind, Owner, Store, StoreError, broken, keys};
 
 pub const IS_NEW: &str = "attribute_not_exists(pk)";
 
+/// Attributes that a profile may or may not have.
+const OPTIONAL_IN_PROFILE: [&str; 4] = ["pending_plan", "lapsed_cycle", "due_shard", "due_at"];
+
 impl Store {
     /// Commits a plan: all of it, or nothing.
     ///
@@ -257,11 +260,14 @@ impl Store {
             .iter()
             .map(|name| format!("#{name} = :{name}"))
             .collect();
-        // What the profile does not have is not among the names, so what an earlier one had must go.
-        let removal = match (write.due_at, write.profile.pending_plan) {
-            (Some(_), Some(_)) => "",
-            (Some(_), None) => " REMOVE pending_plan",
-            (None, _) => " REMOVE pending_plan, due_shard, due_at",
+        // What the profile does not have, an earlier one may have had.
+        let gone: Vec<&str> = OPTIONAL_IN_PROFILE
+            .into_iter()
+            .filter(|name| !item.contains_key(*name))
+            .collect();
+        let removal = match gone.is_empty() {
+            true => String::new(),
+            false => format!(" REMOVE {}", gone.join(", ")),
         };
         let update = Update::builder()
             .table_name(&self.table)

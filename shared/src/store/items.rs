@@ -216,6 +216,8 @@ pub struct ProfileItem {
     next_grant_on: NaiveDate,
     #[serde(default)]
     pending_plan: Option<Plan>,
+    #[serde(default)]
+    lapsed_cycle: Option<NaiveDate>,
     seq: Seq,
 }
 
@@ -230,6 +232,7 @@ impl From<&Profile> for ProfileItem {
             anchor: profile.anchor,
             next_grant_on: profile.next_grant_on,
             pending_plan: profile.pending_plan,
+            lapsed_cycle: profile.lapsed_cycle,
             seq: profile.seq,
         }
     }
@@ -246,6 +249,7 @@ impl From<ProfileItem> for Profile {
             anchor: item.anchor,
             next_grant_on: item.next_grant_on,
             pending_plan: item.pending_plan,
+            lapsed_cycle: item.lapsed_cycle,
             seq: item.seq,
         }
     }

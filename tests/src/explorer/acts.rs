@@ -6,10 +6,12 @@ use connects::domain::account::{AccountView, Amend, Kind, Open, Status};
 use connects::domain::email::Email;
 use connects::domain::ids::{AccountId, OperationId, PersonId, PromoCode};
 use connects::domain::key::IdempotencyKey;
+use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
+use connects::domain::reward::RewardCommand;
 use connects::domain::spend::SpendCommand;
 use connects::domain::units::Connects;
 use connects::ledger::{Error, Fault, Ledger, Outcome, Report};
@@ -89,6 +91,14 @@ pub enum Deed {
     Redeem,
     /// Another account redeems it.
     RedeemElsewhere,
+    /// Rewards the account's holder.
+    Reward,
+    /// Upgrades the account.
+    Upgrade,
+    /// Asks for plus where a downgrade is scheduled.
+    StayOnPlus,
+    /// Says that a membership was not paid, where a downgrade is scheduled.
+    FallBack,
     /// Suspends the account and changes its contact.
     Suspend,
     /// The schedule that books grants.
@@ -235,6 +245,16 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
     }
     let (id, sandbox) = (account(), Sandbox::new(ledger.store().clone()));
     ledger.open(&at(OPENED), &id, person("p")).await.unwrap();
+    let plus = acts.iter().any(|act| act.kind.leaves_plus());
+    let change = async |number, now, command| {
+        let key = key("earlier", number);
+        let changed = ledger.change_plan(&at(now), &id, &key, command).await;
+        changed.unwrap();
+    };
+    if plus {
+        // On the day of the opening, so that the cycles are the same.
+        change(0, OPENED, PlanChangeCommand::Upgrade).await;
+    }
     let command = spend(SPENT_BEFORE);
     ledger
         .spend(&at(SPENT), &id, &key("earlier", 0), &command)
@@ -245,6 +265,9 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
         .purchase(&at(BOUGHT), &sandbox, &id, &key("earlier", 0), &command)
         .await
         .unwrap();
+    if plus {
+        change(1, BOUGHT, PlanChangeCommand::Downgrade).await;
+    }
     if wanted(Deed::Recover) {
         let command = purchase("sandbox_late");
         // Recovery asks again, or has lost patience and gives it up.
@@ -272,7 +295,12 @@ pub async fn finish(ledger: &Ledger, scene: Scene) {
 impl Deed {
     /// Whether something has to be there for it that is not there for all.
     pub fn needs_more(self) -> bool {
-        matches!(self, Self::Redeem | Self::RedeemElsewhere | Self::Recover)
+        matches!(self, Self::Redeem | Self::RedeemElsewhere | Self::Recover) || self.leaves_plus()
+    }
+
+    /// Whether it is about an account on plus that is to go down.
+    pub fn leaves_plus(self) -> bool {
+        matches!(self, Self::StayOnPlus | Self::FallBack)
     }
 
     /// Whether a payment may be open meanwhile.
@@ -308,6 +336,10 @@ impl Act {
                 let redeemed = ledger.redeem(&now, id, Some(&key), &code()).await;
                 told(redeemed.map(Outcome::into_inner), text)
             };
+            let change = async |command| {
+                let changed = ledger.change_plan(&now, &id, &key, command).await;
+                told(changed.map(Outcome::into_inner), text)
+            };
             match self.kind {
                 Deed::Open => open(&id, "p").await,
                 Deed::OpenForAnother => open(&id, "q").await,
@@ -334,6 +366,13 @@ impl Act {
                 }
                 Deed::Redeem => redeem(&id).await,
                 Deed::RedeemElsewhere => redeem(&other()).await,
+                Deed::Reward => {
+                    let command = RewardCommand::RisingTalent;
+                    let rewarded = ledger.reward(&now, &id, Some(&key), &command).await;
+                    told(rewarded.map(Outcome::into_inner), text)
+                }
+                Deed::Upgrade | Deed::StayOnPlus => change(PlanChangeCommand::Upgrade).await,
+                Deed::FallBack => change(PlanChangeCommand::FallBack).await,
                 Deed::Suspend => {
                     let amend = Amend {
                         status: Some(Status::Suspended),

@@ -264,8 +264,9 @@ impl Default for Explorer {
 /// Every pair of kinds, and the same request twice, at each time of the account's life.
 pub fn pairs() -> Vec<Case> {
     use Deed::{
-        Buy, BuyInVain, BuySlowly, ChargeBack, Open, OpenForAnother, OpenSecond, Read, Recover,
-        Redeem, RedeemElsewhere, Refund, Spend, Suspend, SweepExpiry, SweepGrants,
+        Buy, BuyInVain, BuySlowly, ChargeBack, FallBack, Open, OpenForAnother, OpenSecond, Read,
+        Recover, Redeem, RedeemElsewhere, Refund, Reward, Spend, StayOnPlus, Suspend, SweepExpiry,
+        SweepGrants, Upgrade,
     };
     let kinds = [
         Spend,
@@ -276,12 +277,18 @@ pub fn pairs() -> Vec<Case> {
         Recover,
         ChargeBack,
         Redeem,
+        Reward,
+        Upgrade,
         Suspend,
         SweepGrants,
         SweepExpiry,
         Read,
     ];
-    let twice = [Spend, Refund, Buy, BuySlowly, BuyInVain, ChargeBack, Redeem];
+    let twice = [
+        Spend, Refund, Buy, BuySlowly, BuyInVain, ChargeBack, Redeem, Reward, Upgrade, StayOnPlus,
+        FallBack,
+    ];
+    let downwards = [Spend, Upgrade, Suspend, SweepGrants, SweepExpiry, Read];
     let beginnings = [
         Open,
         OpenForAnother,
@@ -289,6 +296,7 @@ pub fn pairs() -> Vec<Case> {
         Spend,
         Buy,
         Redeem,
+        Upgrade,
         Suspend,
         SweepGrants,
         Read,
@@ -297,7 +305,16 @@ pub fn pairs() -> Vec<Case> {
         .flat_map(|one| (one..kinds.len()).map(move |two| [(kinds[one], 0), (kinds[two], 1)]));
     let same = twice.iter().map(|one| [(*one, 0), (*one, 0)]);
     let elsewhere = [(Redeem, 0), (RedeemElsewhere, 1)];
-    let both: Vec<_> = different.chain(same).chain([elsewhere]).collect();
+    let down = downwards
+        .iter()
+        .flat_map(|other| [StayOnPlus, FallBack].map(|one| [(one, 0), (*other, 1)]));
+    let either = [(StayOnPlus, 0), (FallBack, 1)];
+    let rewards = [(Reward, 0), (Reward, 1)];
+    let both: Vec<_> = different
+        .chain(same)
+        .chain(down)
+        .chain([elsewhere, either, rewards])
+        .collect();
     let later = [Scene::Quiet, Scene::Due]
         .into_iter()
         .flat_map(|scene| both.iter().map(move |acts| case(scene, acts)));
@@ -310,8 +327,9 @@ pub fn pairs() -> Vec<Case> {
 /// Chosen triples.
 pub fn triples() -> Vec<Case> {
     use Deed::{
-        Buy, BuySlowly, ChargeBack, Open, OpenSecond, Read, Recover, Redeem, RedeemElsewhere,
-        Refund, Spend, SpendOne, Suspend, SweepExpiry, SweepGrants,
+        Buy, BuySlowly, ChargeBack, FallBack, Open, OpenSecond, Read, Recover, Redeem,
+        RedeemElsewhere, Refund, Spend, SpendOne, StayOnPlus, Suspend, SweepExpiry, SweepGrants,
+        Upgrade,
     };
     vec![
         case(Scene::Quiet, &[(Spend, 0), (Spend, 1), (SpendOne, 2)]),
@@ -330,6 +348,11 @@ pub fn triples() -> Vec<Case> {
             &[(SweepGrants, 0), (SweepExpiry, 1), (Spend, 2)],
         ),
         case(Scene::Due, &[(Buy, 0), (ChargeBack, 1), (Spend, 2)]),
+        case(Scene::Due, &[(Upgrade, 0), (SweepGrants, 1), (Spend, 2)]),
+        case(
+            Scene::Due,
+            &[(StayOnPlus, 0), (FallBack, 1), (SweepGrants, 2)],
+        ),
         case(Scene::New, &[(Open, 0), (Open, 1), (OpenSecond, 2)]),
         case(Scene::New, &[(Open, 0), (SpendOne, 1), (Read, 2)]),
     ]
