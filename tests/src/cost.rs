@@ -290,10 +290,14 @@ pub async fn operations() -> Vec<Step> {
     walk.was("closing a job", Budget::of(2, 5, 1, 2));
     let closure = vec![(cancelled.clone(), why)];
     ledger.carry_out(&now, closure.clone()).await.unwrap();
-    // The return itself: entry, lot, proposal. Around it, once: the closure, its end and the job's.
-    walk.was("a closure with one return", Budget::written(5, 11));
-    ledger.carry_out(&now, closure).await.unwrap();
+    // The return itself: entry, lot, proposal. Around it, once: the closure's total, then its end and
+    // the job's, which moves when it is looked at last.
+    walk.was("a closure with one return", Budget::written(6, 13));
+    ledger.carry_out(&now, closure.clone()).await.unwrap();
     walk.was("the same closure again", Budget::of(0, 0, 1, 1));
+    let later = at("2026-01-10T12:15:00Z");
+    ledger.carry_out(&later, closure).await.unwrap();
+    walk.was("its last look", Budget::written(1, 2));
     ledger.job(&now, &cancelled).await.unwrap();
     walk.was("closed job", Budget::of(0, 0, 2, 2));
     let free = job_id();

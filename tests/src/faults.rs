@@ -311,7 +311,6 @@ fn throttled() -> &'static str {
 }
 
 /// A transaction cancelled because of one of its items, as DynamoDB words it.
-/// A transaction cancelled for that reason, which some one of its actions has.
 pub fn cancelled(call: &Call, reason: &str) -> Answer {
     let actions = call.request["TransactItems"].as_array().map_or(0, Vec::len);
     let unlucky = fastrand::usize(0..actions.max(1));

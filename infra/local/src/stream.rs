@@ -3,7 +3,8 @@
 //!
 //! The stream's records go to the functions as the emulator tells them: it tells them as DynamoDB
 //! does. What the real thing does and this does not: it begins where the last run stopped (here with
-//! what comes after the start), batches, and sends what failed three times to a queue.
+//! what comes after the start), batches, keeps the records of one partition in order (here several are
+//! on their way at once), and sends what failed three times to a queue.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +26,9 @@ const AT_ONCE: usize = 10;
 
 /// How often a function is tried with a record.
 const TRIES: u32 = 3;
+
+/// Between two tries.
+const BETWEEN: Duration = Duration::from_secs(1);
 
 /// How long a function may take. A process that dies while it is at work is never heard of again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -93,10 +97,15 @@ impl Stream {
             let Some(iterator) = iterator else { continue };
             let about = json!({ "ShardIterator": iterator });
             let answer = self.streams("GetRecords", &about).await;
-            // An iterator that was not used for long is no good any more: the shard is read anew.
-            let Ok(mut answer) = answer else {
-                self.iterators.remove(&shard);
-                continue;
+            // An iterator that was not used for long is no good any more: the shard is read anew, from
+            // its beginning; what a function has done already it does not do again.
+            let mut answer = match answer {
+                Ok(answer) => answer,
+                Err(failure) => {
+                    eprintln!("the table's stream: {failure}");
+                    self.iterators.remove(&shard);
+                    continue;
+                }
             };
             let next = answer["NextShardIterator"].as_str().map(str::to_owned);
             self.iterators.insert(shard, next);
@@ -171,6 +180,7 @@ async fn deliver(http: reqwest::Client, url: String, function: String, event: Va
             Ok(Err(failure)) => eprintln!("{failure}"),
             Err(_) => eprintln!("{function} does not answer"),
         }
+        sleep(BETWEEN).await;
     }
 }
 

@@ -232,7 +232,8 @@ fn apply_pending(stored: &[Lot], pending: &[Lot]) -> Vec<Lot> {
         .collect()
 }
 
-/// An account as the contract shows it.
+/// An account as the contract shows it. Receipts of plan changes keep it as it was: a new member needs
+/// a default, or their replays can't be read any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountView {
     /// Its id.

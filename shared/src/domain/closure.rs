@@ -5,6 +5,7 @@
 //! proposal remembers the closures that it was settled for. A job may be closed for several reasons,
 //! one after the other: each makes its own pass, and no proposal gets more back than it took.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::draft::{Draft, Guard, Plan, Unplanned};
@@ -129,19 +130,40 @@ pub struct Closure {
     pub policy_version: u32,
     /// How far it is.
     pub progress: Progress,
-    /// Whether every proposal is settled for it.
-    pub finished: bool,
+    /// What is left to do for it.
+    pub stage: Stage,
 }
+
+/// What is left to do for a closure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// To settle the job's proposals.
+    Pending,
+    /// Nothing, as far as could be seen: to look once more.
+    Settled,
+    /// Nothing.
+    Checked,
+}
+
+/// How long after a closure its proposals are looked through for the last time. A transaction is
+/// visible item by item: one that came just before the closure may have let go of the job before its
+/// proposal can be read. DynamoDB brings such a transaction to its end within seconds.
+const LAST_LOOK: TimeDelta = TimeDelta::minutes(15);
 
 /// How far a pass over a job's proposals is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Proposals that are settled, from the first in order on.
+    /// Proposals that are settled.
     pub done: u64,
-    /// Proposals there are, once they are counted: a closed job gets no more.
+    /// Proposals there are, once they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// The last one of those that are settled.
+    /// The last one before which none is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<AccountId>,
+    /// How many there are up to that one.
+    pub passed: u64,
 }
 
 /// How far a closed job's returns are, as the contract shows it.
@@ -154,9 +176,12 @@ pub struct Returns {
 }
 
 impl Returns {
-    /// Of the newest closure of a job; none before its proposals are counted.
+    /// Of the newest closure of a job, of those at the same time of one that is not done; none before
+    /// its proposals are counted.
     pub fn of(closures: &[Closure]) -> Option<Self> {
-        let newest = closures.iter().max_by_key(|closure| closure.at)?;
+        let newest = closures
+            .iter()
+            .max_by_key(|closure| (closure.at, closure.is_pending()))?;
         newest.progress.total.map(|total| Self {
             done: newest.progress.done,
             total,
@@ -176,7 +201,7 @@ impl Job {
             had_contract: self.contracts > 0,
             policy_version: policy.version,
             progress: Progress::default(),
-            finished: false,
+            stage: Stage::Pending,
         };
         (self.moved(JobState::Closing), closure)
     }
@@ -184,9 +209,9 @@ impl Job {
     /// The job after one of its closures is carried out, closed if that was the last.
     #[must_use]
     pub fn after_closure(&self, closures: &[Closure]) -> Self {
-        self.moved(match closures.iter().all(|closure| closure.finished) {
-            true => JobState::Closed,
-            false => JobState::Closing,
+        self.moved(match closures.iter().any(Closure::is_pending) {
+            true => JobState::Closing,
+            false => JobState::Closed,
         })
     }
 
@@ -200,6 +225,38 @@ impl Job {
 }
 
 impl Closure {
+    /// Whether proposals are left to be settled for it.
+    pub fn is_pending(&self) -> bool {
+        self.stage == Stage::Pending
+    }
+
+    /// When it is looked at next, if ever.
+    pub fn due_at(&self) -> Option<Time> {
+        match self.stage {
+            Stage::Pending => Some(self.at),
+            Stage::Settled => Some(self.at + LAST_LOOK),
+            Stage::Checked => None,
+        }
+    }
+
+    /// Whether there is something to do for it by then.
+    pub fn wants_pass(&self, now: Time) -> bool {
+        self.is_pending() || self.due_at().is_some_and(|due_at| due_at <= now)
+    }
+
+    /// The closure after a pass that began then and left nothing over.
+    #[must_use]
+    pub fn passed(&self, now: Time) -> Self {
+        let stage = match now >= self.at + LAST_LOOK {
+            true => Stage::Checked,
+            false => Stage::Settled,
+        };
+        Self {
+            stage,
+            ..self.clone()
+        }
+    }
+
     /// Whether a proposal still has to be settled for it.
     pub fn concerns(&self, proposal: &Proposal) -> bool {
         !proposal.settled_for.contains(&self.reason)
@@ -228,7 +285,8 @@ impl Closure {
             ClosureReason::Expired => "job_expired",
             ClosureReason::Filled if is_hired => "had_contract",
             ClosureReason::Filled => "other_freelancer_chosen",
-            reason => reason.as_str(),
+            // By the policy of that day.
+            _ => "not_returned",
         })
     }
 
@@ -413,13 +471,12 @@ mod tests {
         let (job, first) = job(&policy, 8).close(&policy, at(OPENED), ClosureReason::Expired);
         let (job, second) = job.close(&policy, at(LATER), ClosureReason::Fraud);
         let done = |closure: &Closure, done| Closure {
-            finished: true,
             progress: Progress {
                 done,
                 total: Some(done),
-                last: None,
+                ..Progress::default()
             },
-            ..closure.clone()
+            ..closure.passed(at(LATER))
         };
         let after = |closures: &[Closure]| (job.after_closure(closures), Returns::of(closures));
         let (half, returns) = after(&[done(&first, 3), second.clone()]);
@@ -427,10 +484,45 @@ mod tests {
         let (whole, returns) = after(&[done(&first, 3), done(&second, 2)]);
         assert_eq!(whole.state, JobState::Closed);
         assert_eq!(returns, Some(Returns { done: 2, total: 2 }));
+        // Of two at the same time the one that is not done is shown.
+        let (_, third) = job.close(&policy, at(LATER), ClosureReason::Filled);
+        for closures in [[done(&second, 2), third.clone()], [third, done(&second, 2)]] {
+            assert_eq!(Returns::of(&closures), None);
+        }
         assert_eq!(
             (half.revision, whole.revision),
             (job.revision + 1, job.revision + 1)
         );
+    }
+
+    #[test]
+    fn a_closure_is_looked_at_once_more() {
+        let policy = built_in();
+        let (_, closure) = job(&policy, 8).close(&policy, at(OPENED), ClosureReason::Fraud);
+        let [soon, then] = ["2025-01-10T12:14:59Z", "2025-01-10T12:15:00Z"].map(at);
+        assert_eq!(closure.due_at(), Some(at(OPENED)));
+        assert!(closure.wants_pass(soon));
+        let settled = closure.passed(soon);
+        assert_eq!(
+            (settled.stage, settled.due_at()),
+            (Stage::Settled, Some(then))
+        );
+        assert!(!settled.wants_pass(soon) && settled.wants_pass(then));
+        for checked in [settled.passed(then), closure.passed(then)] {
+            assert_eq!((checked.stage, checked.due_at()), (Stage::Checked, None));
+            assert!(!checked.wants_pass(at(LATER)));
+        }
+    }
+
+    #[test]
+    fn a_policy_that_returns_nothing_says_so() {
+        let mut policy = built_in();
+        let terms = policy.returns.closures.values_mut();
+        terms.for_each(|terms| *terms = Terms::default());
+        let paid = proposal(&policy, 8);
+        let (_, closure) = job(&policy, 8).close(&policy, at(LATER), ClosureReason::Fraud);
+        let told = settled(&policy, &closure, &paid);
+        assert_eq!(told, ("settled".to_owned(), 0, "not_returned".to_owned()));
     }
 
     #[test]

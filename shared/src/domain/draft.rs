@@ -17,7 +17,7 @@ use super::ids::{
 use super::journal::{Entry, EntryType};
 use super::lot::{Birth, Lot, Slice, Source};
 use super::plan_change::PlanChangeAnswer;
-use super::policy::{MAX_GRANTS_PER_CYCLE, Policy};
+use super::policy::{MAX_GRANTS_PER_CYCLE, Policy, ReturnMode};
 use super::proposal::Proposal;
 use super::purchase::Purchase;
 use super::receipt::{Answered, Receipt};
@@ -38,7 +38,10 @@ pub const MAX_SETTLE_ENTRIES: usize = 40;
 /// Entries and guards that a command may add beside its lots: most for an upgrade, whose four grants
 /// may each be followed by a repayment of debt.
 const MAX_COMMAND_ACTIONS: usize = 1 + 2 * MAX_GRANTS_PER_CYCLE + 1;
-const _: () = assert!(2 * MAX_SETTLE_ENTRIES + 1 + MAX_COMMAND_ACTIONS <= MAX_ACTIONS);
+const _: () = assert!(2 * MAX_SETTLE_ENTRIES + 1 + MAX_COMMAND_ACTIONS + MAX_LAPSED <= MAX_ACTIONS);
+
+/// Lots that lapse in the moment in which something comes back to them.
+const MAX_LAPSED: usize = 4;
 
 /// Lots that one entry may touch. At some 60 bytes for a slice and as much while it is pending,
 /// 2,000 lots fill 240 of the 400 KB that an item may have.
@@ -465,8 +468,23 @@ impl<'p> Draft<'p> {
             reference: Some(reference.clone()),
             ..Booking::new(EntryType::Return, reason)
         });
+        if self.policy.returns.mode == ReturnMode::Original {
+            self.lapse();
+        }
         self.cover_debt(Some(reference));
         Some(landed)
+    }
+
+    /// Books that what came back to lots whose time is over lapses at once. What is left of that, where
+    /// it would not fit, the next settling books.
+    fn lapse(&mut self) {
+        for _ in 0..MAX_LAPSED {
+            let mut lots = self.account.lots.iter();
+            match lots.position(|lot| lot.birth().expires_at() <= self.now) {
+                Some(place) => self.expire(place),
+                None => return,
+            }
+        }
     }
 
     fn put_back(&mut self, slice: &Slice) -> bool {

@@ -20,6 +20,11 @@ impl IdempotencyKey {
         fits.then(|| Self(text.to_owned()))
     }
 
+    /// A key that nobody else has, made from a random number.
+    pub fn own(random: u128) -> Self {
+        Self(format!("{random:032x}"))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -108,8 +108,8 @@ impl PlanChangeCommand {
         Fingerprint::of(Operation::PlanChange, self)
     }
 
-    /// Changes the plan. Neither debt nor, unless something is issued, a suspension is in its way:
-    /// the marketplace has billed the holder, or has not.
+    /// Changes the plan. Debt is not in its way, and a suspension only in an upgrade's: the marketplace
+    /// has billed the holder, or has not.
     ///
     /// # Errors
     /// `account_suspended` for an upgrade, `plan_unchanged`.

@@ -250,8 +250,12 @@ impl Proposal {
             ProposalState::Withdrawn => Some(Reason::of("withdrawn")),
             ProposalState::Submitted | ProposalState::Settled => outcome,
         };
+        let nothing_paid = |why: &Reason| why.as_str() == "nothing_paid";
         let returned = self.returned_for.clone();
-        returned.or(not_returned).or_else(|| self.kept_for.clone())
+        returned
+            .or(self.kept_for.clone().filter(nothing_paid))
+            .or(not_returned)
+            .or(self.kept_for.clone())
     }
 }
 
@@ -601,8 +605,10 @@ mod tests {
                 prop_assert!(back <= cost);
                 prop_assert_eq!((view.cost, view.returned), (connects(cost), connects(back)));
                 prop_assert_eq!(view.balance.available, connects(50 - cost + back));
+                let settled_free = kept_for.is_some() && cost == 0;
                 let reason = match (returned_for, withdrawn, decided) {
                     (Some(reason), _, _) => Some(Reason::of(reason)),
+                    (None, _, _) if settled_free => Some(Reason::of("nothing_paid")),
                     (None, true, _) => Some(Reason::of("withdrawn")),
                     (None, false, Some(Decision::ClientDeclined)) => {
                         Some(Reason::of("client_declined"))

@@ -4,16 +4,21 @@
 //! proposals from then on. So whoever reads a job's proposals after it reads all there will ever be.
 //! The table's stream then wakes a pass over them, page by page, many accounts at a time: each gets
 //! its Connects back in a transaction of its own that also marks the proposal, so the pass may die
-//! anywhere, or run twice, and the next goes on. It leaves `due` when no proposal is left.
+//! anywhere, or run twice, and the next goes on. When no proposal is left the closure is done, but for
+//! one more look a quarter of an hour later: a query may not see at once all of a transaction that came
+//! just before the closure. Then it leaves `due`.
 //!
 //! Round trips: two to close (three for another reason); a pass reads 200 proposals in one and spends
 //! two on each that gets something back (6 write units from one lot), one on any other (1 unit).
 
+use std::time::Duration;
+
 use futures::stream::{self, StreamExt};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Attempt, Context, Error, Fault, Ledger, Report};
-use crate::domain::closure::{Closure, ClosureReason, ReturnPolicyView};
+use super::{Attempt, Context, Error, Fault, Ledger, Report, check_clock};
+use crate::domain::closure::{Closure, ClosureReason, Progress, ReturnPolicyView};
 use crate::domain::draft::Unplanned;
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, JobView};
@@ -24,6 +29,38 @@ use crate::store::{Due, DueKind, StoreError};
 
 /// Proposals of one job settled at the same time.
 const PROPOSALS_AT_ONCE: usize = 16;
+
+/// Proposals of all jobs together: as many as a schedule has accounts under way.
+const PLACES: usize = 64;
+
+/// How long one proposal is tried: the others of its job should not wait for an account that is not
+/// itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What became of a proposal in a pass.
+enum Settling {
+    Now,
+    Before,
+    Failed(AccountId),
+    NotReached,
+}
+
+impl From<Settling> for Report {
+    fn from(outcome: Settling) -> Self {
+        match outcome {
+            Settling::Before => Self::default(),
+            Settling::Now => Self {
+                proposals: 1,
+                ..Self::default()
+            },
+            Settling::Failed(account) => Self::failure(&account),
+            Settling::NotReached => Self {
+                unfinished: true,
+                ..Self::default()
+            },
+        }
+    }
+}
 
 impl Ledger {
     /// What closing a job gives back, reason by reason.
@@ -73,9 +110,10 @@ impl Ledger {
         context: &Context,
         closures: Vec<(JobId, ClosureReason)>,
     ) -> Result<Report, Error> {
+        let places = Semaphore::new(PLACES);
         let mut sum = Report::default();
         for (job, reason) in closures {
-            sum = sum.and(self.settle_closure(context, &job, reason).await?);
+            sum = sum.and(self.settle_closure(context, &places, &job, reason).await?);
         }
         Ok(sum)
     }
@@ -85,6 +123,7 @@ impl Ledger {
     /// # Errors
     /// When the index can't be read at all.
     pub async fn sweep_closures(&self, context: &Context, until: Time) -> Result<Report, Fault> {
+        let places = &Semaphore::new(PLACES);
         self.sweep(
             context,
             DueKind::Closure,
@@ -93,7 +132,8 @@ impl Ledger {
                 let mut sum = Report::default();
                 for what in due {
                     if let Due::Closure(reason) = what {
-                        sum = sum.and(self.settle_closure(context, job, *reason).await?);
+                        let pass = self.settle_closure(context, places, job, *reason);
+                        sum = sum.and(pass.await?);
                     }
                 }
                 Ok(sum)
@@ -106,6 +146,7 @@ impl Ledger {
     async fn settle_closure(
         &self,
         context: &Context,
+        places: &Semaphore,
         job: &JobId,
         reason: ClosureReason,
     ) -> Result<Report, Error> {
@@ -116,57 +157,77 @@ impl Ledger {
         let found = self.retry(context, async |_| {
             Ok(Attempt::Done(self.store.closure(job, reason).await?))
         });
-        let Some(mut closure) = found.await?.filter(|closure| !closure.finished) else {
+        let wanted = |closure: &Closure| closure.wants_pass(context.now);
+        let Some(mut closure) = found.await?.filter(wanted) else {
             return Ok(sum);
         };
         if closure.progress.total.is_none() {
             let count = async |_| Ok(Attempt::Done(self.store.count_proposals(job).await?));
             closure.progress.total = Some(self.retry(context, count).await?);
+            self.note_progress(&closure).await?;
         }
-        let mut last = closure.progress.last.clone();
+        // The last look is at all of them again.
+        let progress = match closure.is_pending() {
+            true => &closure.progress,
+            false => &Progress::default(),
+        };
+        let (mut after, mut settled) = (progress.last.clone(), progress.passed);
+        let mut whole = true;
         loop {
             if Instant::now() >= context.deadline {
                 sum.unfinished = true;
                 return Ok(sum);
             }
             let page = self.retry(context, async |_| {
-                Ok(Attempt::Done(
-                    self.store.proposals(job, last.as_ref()).await?,
-                ))
+                let page = self.store.proposals(job, after.as_ref()).await?;
+                Ok(Attempt::Done(page))
             });
             let page = page.await?;
-            let read = page.proposals.len() as u64;
-            let newest = page
-                .proposals
-                .last()
-                .map(|proposal| proposal.account_id.clone());
-            sum = stream::iter(page.proposals)
-                .map(|proposal| self.settle_one(context, &closure, proposal))
+            let left = page.unreadable.len() as u64;
+            for (account, error) in page.unreadable {
+                tracing::error!(%job, %account, %error, "left for the next run");
+                sum = sum.and(Report::failure(&account));
+            }
+            let one = |proposal| self.settle_one(context, places, &closure, proposal);
+            let outcomes: Vec<Settling> = stream::iter(page.proposals)
+                .map(one)
                 .buffer_unordered(PROPOSALS_AT_ONCE)
-                .fold(sum, async |sum, report| sum.and(report))
+                .collect()
                 .await;
-            // What comes after a proposal that failed is settled, but not counted: the next pass
-            // begins there.
-            if sum.failed == 0 && !sum.unfinished {
-                closure.progress.done += read;
-                closure.progress.last.clone_from(&newest);
-                if !page.is_last {
+            whole &= left == 0;
+            for outcome in outcomes {
+                let is_settled = matches!(outcome, Settling::Now | Settling::Before);
+                settled += u64::from(is_settled);
+                whole &= is_settled;
+                sum = sum.and(outcome.into());
+            }
+            // The next pass begins before the first that failed, though those after it are settled.
+            closure.progress.done = closure.progress.done.max(settled);
+            if whole {
+                closure.progress.passed = settled;
+                closure.progress.last = page.last.clone().or(closure.progress.last);
+            }
+            match page.last {
+                None if whole => {
+                    self.finish(context, closure).await?;
+                    return Ok(sum);
+                }
+                last => {
                     self.note_progress(&closure).await?;
+                    if last.is_none() {
+                        return Ok(sum);
+                    }
+                    after = last;
                 }
             }
-            last = newest.or(last);
-            if page.is_last {
-                break;
-            }
         }
-        if sum.failed == 0 && !sum.unfinished {
-            self.finish(context, closure).await?;
-        }
-        Ok(sum)
     }
 
-    /// Another pass may be further: then that one's word stands.
+    /// Another pass may be further: then that one's word stands. The last look notes nothing.
     async fn note_progress(&self, closure: &Closure) -> Result<(), StoreError> {
+        if !closure.is_pending() {
+            return Ok(());
+        }
         match self.store.advance_closure(closure).await {
             Ok(()) | Err(StoreError::Lost | StoreError::Unanswered(_)) => Ok(()),
             Err(error) => Err(error),
@@ -174,44 +235,54 @@ impl Ledger {
     }
 
     async fn finish(&self, context: &Context, closure: Closure) -> Result<(), Error> {
-        let finished = Closure {
-            finished: true,
-            ..closure
-        };
+        let passed = closure.passed(context.now);
         self.retry(context, async |_| {
-            let (job, mut closures) = self.job_and_closures(&finished.job_id).await?;
-            let is_this = |other: &&mut Closure| other.reason == finished.reason;
-            match closures.iter_mut().find(is_this) {
-                Some(stored) if !stored.finished => stored.clone_from(&finished),
-                _ => return Ok(Attempt::Done(())),
+            let (job, mut closures) = self.job_and_closures(&closure.job_id).await?;
+            let is_this = |other: &&mut Closure| other.reason == closure.reason;
+            let stored = closures.iter_mut().find(is_this);
+            let Some(stored) = stored.filter(|stored| stored.stage == closure.stage) else {
+                return Ok(Attempt::Done(()));
+            };
+            stored.clone_from(&passed);
+            match closure.is_pending() {
+                true => {
+                    let job = job.after_closure(&closures);
+                    self.store.finish_closure(&job, &passed).await?;
+                }
+                false => self.store.check_closure(&passed).await?,
             }
-            let job = job.after_closure(&closures);
-            self.store.finish_closure(&job, &finished).await?;
             Ok(Attempt::Done(()))
         })
         .await
     }
 
-    async fn settle_one(&self, context: &Context, closure: &Closure, proposal: Proposal) -> Report {
+    async fn settle_one(
+        &self,
+        context: &Context,
+        places: &Semaphore,
+        closure: &Closure,
+        proposal: Proposal,
+    ) -> Settling {
         if !closure.concerns(&proposal) {
-            return Report::default();
+            return Settling::Before;
         }
-        if Instant::now() >= context.deadline {
-            return Report {
-                unfinished: true,
-                ..Report::default()
-            };
+        // It is never closed.
+        let _place = places.acquire().await;
+        let now = Instant::now();
+        if now >= context.deadline {
+            return Settling::NotReached;
         }
+        let context = Context {
+            deadline: context.deadline.min(now + PATIENCE),
+            ..*context
+        };
         let account = proposal.account_id.clone();
-        match self.settle_proposal(context, closure, proposal).await {
-            Ok(()) => Report {
-                proposals: 1,
-                ..Report::default()
-            },
+        match self.settle_proposal(&context, closure, proposal).await {
+            Ok(()) => Settling::Now,
             Err(error) => {
                 let job = &closure.job_id;
                 tracing::error!(%job, %account, %error, "left for the next run");
-                Report::failure(&account)
+                Settling::Failed(account)
             }
         }
     }
@@ -252,6 +323,8 @@ impl Ledger {
         proposal: &Proposal,
     ) -> Result<Attempt<()>, Error> {
         let state = self.load(account).await?;
+        let now = context.now.max(closure.at);
+        check_clock(&state, now)?;
         let then = Context {
             now: closure.at.max(state.head.at),
             ..*context

@@ -96,7 +96,7 @@ impl Ledger {
                 async || self.store.proposal(&command.job_id, account).await,
                 async |_| self.store.job(&command.job_id).await,
                 |proposal, draft, job| {
-                    if key.is_some() && proposal.charge.key == *key {
+                    if proposal.charge.key.as_ref() == Some(key) {
                         return proposal.for_request(&fingerprint);
                     }
                     command.admitted(draft, job.as_ref())?;
@@ -105,7 +105,7 @@ impl Ledger {
                         existing: serde_json::to_value(existing).unwrap_or_default(),
                     })
                 },
-                |draft, job| command.plan(draft, key.as_ref(), job.as_ref()),
+                |draft, job| command.plan(draft, Some(key), job.as_ref()),
             )
             .await?;
         Ok(outcome.map(|proposal| ProposalView::submitted(&proposal)))

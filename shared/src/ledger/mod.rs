@@ -290,12 +290,7 @@ impl Ledger {
         context: &Context,
         state: Account,
     ) -> Result<Option<Draft<'s>>, Error> {
-        if state.head.at > context.now + MAX_CLOCK_AHEAD {
-            return Err(Error::Fault(Fault::ClockAhead {
-                account: state.id,
-                at: state.head.at,
-            }));
-        }
+        check_clock(&state, context.now)?;
         if !state.head.pending.is_empty() {
             self.store
                 .commit_if(flush(&self.policy, context, state))
@@ -344,6 +339,17 @@ impl Ledger {
     }
 }
 
+/// Whoever wrote the newest entry should not have been far ahead of now.
+fn check_clock(state: &Account, now: Time) -> Result<(), Fault> {
+    match state.head.at > now + MAX_CLOCK_AHEAD {
+        false => Ok(()),
+        true => Err(Fault::ClockAhead {
+            account: state.id.clone(),
+            at: state.head.at,
+        }),
+    }
+}
+
 fn flush(policy: &Policy, context: &Context, state: Account) -> Option<Plan> {
     let mut draft = Draft::new(policy, context.now, state);
     draft.flush();
@@ -352,9 +358,9 @@ fn flush(policy: &Policy, context: &Context, state: Account) -> Option<Plan> {
 
 /// The key that a request's effect is known by. A request without one gets a key that nobody else has:
 /// should the answer of its transaction be lost, its next attempt knows the effect for its own.
-fn known_by(key: Option<&IdempotencyKey>) -> Option<IdempotencyKey> {
-    let own = || IdempotencyKey::try_new(&format!("{:032x}", fastrand::u128(..)));
-    key.cloned().or_else(own)
+fn known_by(key: Option<&IdempotencyKey>) -> IdempotencyKey {
+    key.cloned()
+        .unwrap_or_else(|| IdempotencyKey::own(fastrand::u128(..)))
 }
 
 /// A pause of any length up to a bound that doubles each time: writers that collided once should

@@ -107,7 +107,7 @@ impl Ledger {
                     Ok(PromoFacts { promo, slots })
                 },
                 |receipt, draft, facts| {
-                    if key.is_some() && receipt.key == *key {
+                    if receipt.key.as_ref() == Some(key) {
                         return Ok(receipt);
                     }
                     command.eligible(draft, facts)?;
@@ -116,7 +116,7 @@ impl Ledger {
                         existing: existing.unwrap_or_default(),
                     })
                 },
-                |draft, facts| command.plan(draft, key.as_ref(), facts),
+                |draft, facts| command.plan(draft, Some(key), facts),
             )
             .await?;
         Ok(outcome.map(|receipt| RedeemAnswer::of(code, &receipt)))
@@ -147,7 +147,7 @@ impl Ledger {
                     None => Ok(None),
                 },
                 |receipt, draft, proposal| {
-                    if key.is_some() && receipt.key == *key {
+                    if receipt.key.as_ref() == Some(key) {
                         return receipt.for_request(&fingerprint);
                     }
                     command.admitted(draft, proposal.as_ref())?;
@@ -155,7 +155,7 @@ impl Ledger {
                         existing: serde_json::to_value(receipt.answer).unwrap_or_default(),
                     })
                 },
-                |draft, proposal| command.plan(draft, key.as_ref(), proposal.as_ref()),
+                |draft, proposal| command.plan(draft, Some(key), proposal.as_ref()),
             )
             .await?;
         Ok(outcome.map(|receipt| receipt.answer))

@@ -178,8 +178,7 @@ impl Ledger {
                 async |draft, purchase| {
                     let purchase = purchase.ok_or(Refusal::PurchaseNotFound)?;
                     if purchase.status == PurchaseStatus::ChargedBack
-                        && key.is_some()
-                        && purchase.chargeback_key == *key
+                        && purchase.chargeback_key.as_ref() == Some(key)
                     {
                         return Ok((Outcome::Replayed(purchase), None));
                     }
@@ -187,8 +186,7 @@ impl Ledger {
                         Some(lot) => self.lapsed_of(context, &draft, &lot.0).await?,
                         None => Connects::ZERO,
                     };
-                    let (purchase, plan) =
-                        purchase.plan_chargeback(draft, key.as_ref(), expired)?;
+                    let (purchase, plan) = purchase.plan_chargeback(draft, Some(key), expired)?;
                     Ok((Outcome::Applied(purchase), plan))
                 },
             )

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, Select, TransactWriteItem};
+use aws_sdk_dynamodb::types::{ConditionCheck, Select, TransactWriteItem};
 use serde::Deserialize;
 
 use crate::domain::closure::{Closure, ClosureReason};
@@ -12,7 +12,7 @@ use crate::domain::job::Job;
 use crate::domain::proposal::Proposal;
 
 use super::commit::{IS_NEW, Values, due, rejected};
-use super::items::{Item, ProposalItem, from_item, number, text, to_item};
+use super::items::{Item, ProposalItem, from_item, number, text, text_of, to_item};
 use super::meter::Access;
 use super::{DueKind, Owner, Store, StoreError, keys};
 
@@ -24,8 +24,10 @@ const PROPOSALS: i32 = 200;
 pub struct ProposalPage {
     /// In the order of their accounts' ids.
     pub proposals: Vec<Proposal>,
-    /// Whether these are the last.
-    pub is_last: bool,
+    /// Those that can't be read, by their account's id, and why.
+    pub unreadable: Vec<(String, StoreError)>,
+    /// The account of the last one, unless there are no more after it.
+    pub last: Option<AccountId>,
 }
 
 /// The key of an item that changed, as the table's stream tells it.
@@ -129,11 +131,13 @@ impl Store {
             .put_item()
             .table_name(&self.table)
             .set_item(Some(closure_item(closure)?))
-            .condition_expression("#finished = :no AND #progress.#done < :done")
-            .expression_attribute_names("#finished", "finished")
+            .condition_expression(
+                "stage = :pending AND (attribute_not_exists(#progress.#total) OR #progress.#done < :done)",
+            )
             .expression_attribute_names("#progress", "progress")
+            .expression_attribute_names("#total", "total")
             .expression_attribute_names("#done", "done")
-            .expression_attribute_values(":no", AttributeValue::Bool(false))
+            .expression_attribute_values(":pending", text("pending"))
             .expression_attribute_values(":done", number(closure.progress.done))
             .set_return_consumed_capacity(self.capacity());
         self.call(Access::Write(1), request.send())
@@ -141,21 +145,23 @@ impl Store {
             .map(|_| ())
     }
 
-    /// Writes down that a closure is carried out, and the job after it.
+    /// Writes down that a closure's proposals are settled, and the job after it.
     ///
     /// # Errors
-    /// [`StoreError::Lost`] when it was already, or the job is not the one that was read any more.
+    /// [`StoreError::Lost`] when that was so, or the job is not the one that was read any more.
     pub async fn finish_closure(&self, job: &Job, closure: &Closure) -> Result<(), StoreError> {
-        let closure = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(closure_item(closure)?))
-            .condition_expression("#finished = :no")
-            .expression_attribute_names("#finished", "finished")
-            .expression_attribute_values(":no", AttributeValue::Bool(false))
-            .build()
-            .map(|put| TransactWriteItem::builder().put(put).build())
-            .map_err(rejected)?;
+        let was = Some(HashMap::from([(":was".to_owned(), text("pending"))]));
+        let closure = self.put_where(closure_item(closure)?, "stage = :was", was)?;
         self.transact(vec![closure, self.job_action(job)?]).await
+    }
+
+    /// Writes down that a closure's proposals were looked through for the last time.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when that was so.
+    pub async fn check_closure(&self, closure: &Closure) -> Result<(), StoreError> {
+        let was = Some(HashMap::from([(":was".to_owned(), text("settled"))]));
+        self.put(closure_item(closure)?, "stage = :was", was).await
     }
 
     /// How many proposals a job has.
@@ -193,16 +199,19 @@ impl Store {
             .set_exclusive_start_key(start)
             .limit(PROPOSALS);
         let page = self.call(Access::Read, request.send()).await?;
-        let proposal = |item| from_item::<ProposalItem>(item)?.try_into();
-        Ok(ProposalPage {
-            is_last: page.last_evaluated_key.is_none(),
-            proposals: page
-                .items
-                .unwrap_or_default()
-                .into_iter()
-                .map(proposal)
-                .collect::<Result<_, StoreError>>()?,
-        })
+        let mut read = ProposalPage {
+            proposals: vec![],
+            unreadable: vec![],
+            last: page.last_evaluated_key.as_ref().and_then(proposer),
+        };
+        for item in page.items.unwrap_or_default() {
+            let account = proposer(&item).map_or_else(String::new, |id| id.to_string());
+            match from_item::<ProposalItem>(item).and_then(Proposal::try_from) {
+                Ok(proposal) => read.proposals.push(proposal),
+                Err(error) => read.unreadable.push((account, error)),
+            }
+        }
+        Ok(read)
     }
 
     /// A query for a job's items of one kind.
@@ -293,14 +302,19 @@ fn job_item(job: &Job) -> Result<Item, StoreError> {
     to_item(keys::job(&job.job_id), keys::JOB.to_owned(), job)
 }
 
-/// It is due for as long as it is not carried out.
 fn closure_item(closure: &Closure) -> Result<Item, StoreError> {
     let key = (keys::job(&closure.job_id), keys::closure(closure.reason));
     let mut item = to_item(key.0, key.1, closure)?;
-    if !closure.finished {
-        item.extend(due(DueKind::Closure, &closure.job_id, closure.at));
+    if let Some(at) = closure.due_at() {
+        item.extend(due(DueKind::Closure, &closure.job_id, at));
     }
     Ok(item)
+}
+
+/// Whose proposal has that key.
+fn proposer(key: &Item) -> Option<AccountId> {
+    let account = text_of(key, "sk")?.strip_prefix(keys::PROPOSAL_PREFIX)?;
+    AccountId::try_new(account).ok()
 }
 
 /// What must be there for an item of that revision to be written: the one before it.
