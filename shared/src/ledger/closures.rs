@@ -12,6 +12,7 @@
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
 
+use super::sweeps::Swept;
 use super::{Attempt, Context, Error, Fault, Ledger, Report};
 use crate::domain::closure::{Closure, ClosureReason, ReturnPolicyView};
 use crate::domain::draft::Unplanned;
@@ -75,7 +76,8 @@ impl Ledger {
     ) -> Result<Report, Error> {
         let mut sum = Report::default();
         for (job, reason) in closures {
-            sum = sum.and(self.settle_closure(context, &job, reason).await?);
+            let settled = self.settle_closure(context, &job, reason).await?;
+            sum = sum.and(JobId::one()).and(settled);
         }
         Ok(sum)
     }
@@ -109,10 +111,7 @@ impl Ledger {
         job: &JobId,
         reason: ClosureReason,
     ) -> Result<Report, Error> {
-        let mut sum = Report {
-            jobs: 1,
-            ..Report::default()
-        };
+        let mut sum = Report::default();
         let found = self.retry(context, async |_| {
             Ok(Attempt::Done(self.store.closure(job, reason).await?))
         });
