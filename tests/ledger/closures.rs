@@ -2,22 +2,27 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::Poll;
 
-use connects::domain::account::{Amend, Status};
+use connects::domain::account::{Amend, Kind, Open, Status};
 use connects::domain::closure::{ClosureReason, Returns};
-use connects::domain::ids::{AccountId, JobId};
+use connects::domain::ids::{AccountId, JobId, PersonId};
 use connects::domain::job::{JobState, JobView};
 use connects::domain::policy::{BUILT_IN, Policy, ReturnMode};
 use connects::domain::proposal::ProposalView;
 use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refusal::Refusal;
-use connects::ledger::{Context, Report};
+use connects::ledger::{Context, Ledger, Report};
 use connects_tests::cost::Approves;
-use connects_tests::table::{Table, account_id, at, instant, key, spend};
-use futures::future::join_all;
+use connects_tests::table::{Table, account_id, at, instant, job_id, key, spend};
+use connects_tests::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
+use futures::future::{BoxFuture, join_all, ready};
+use serde_json::{Value, json};
 
-use super::proposals::{posted, propose, refund, refusal};
+use super::busy::{ledger, opened};
+use super::proposals::{post, posted, propose, refund, refusal};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 
@@ -417,4 +422,145 @@ async fn the_policy_says_where_returns_go() {
         );
         table.audit(&account).await;
     }
+}
+
+/// Lets one proposal not be seen, or not be read, for as long as it is told to.
+#[derive(Debug)]
+struct Veiled {
+    proposal: String,
+    what: AtomicU8,
+}
+
+const HIDDEN: u8 = 1;
+const BROKEN: u8 = 2;
+
+impl Veiled {
+    fn new(account: &AccountId) -> Arc<Self> {
+        Arc::new(Self {
+            proposal: format!("PROPOSAL#{account}"),
+            what: AtomicU8::new(0),
+        })
+    }
+
+    fn now(&self, what: u8) {
+        self.what.store(what, Relaxed);
+    }
+}
+
+impl Layer for Veiled {
+    fn pass(
+        self: Arc<Self>,
+        call: Call,
+        table: Emulated,
+    ) -> BoxFuture<'static, Result<Answer, Broken>> {
+        let mut answer = table.answer(&call);
+        let is_it = |item: &Value| item["sk"]["S"] == json!(self.proposal);
+        if let Some(items) = answer.body["Items"].as_array_mut() {
+            match self.what.load(Relaxed) {
+                HIDDEN => items.retain(|item| !is_it(item)),
+                BROKEN => {
+                    for item in items.iter_mut().filter(|item| is_it(item)) {
+                        item["returned"]["N"] = json!("9");
+                    }
+                }
+                _ => {}
+            }
+            answer.body["Count"] = json!(items.len());
+        }
+        Box::pin(ready(Ok(answer)))
+    }
+}
+
+/// Three accounts with proposals of 8 on a job, the second of them behind a veil.
+async fn veiled(cost: u64) -> (Ledger, Arc<Veiled>, JobId, Vec<AccountId>) {
+    let (table, first) = opened().await;
+    let plain = ledger(&table, Arc::new(Clear));
+    let job = job_id();
+    let mut accounts = vec![first];
+    for _ in 0..2 {
+        let id = account_id();
+        let open = Open {
+            kind: Kind::Freelancer,
+            person_id: PersonId::try_new(id.as_str()).unwrap(),
+            email: None,
+            opened_on: None,
+        };
+        plain.open(&at(NOW), &id, open).await.unwrap();
+        accounts.push(id);
+    }
+    post(&plain, &job, cost).await;
+    for account in &accounts {
+        let command = propose(&job, cost);
+        plain
+            .propose(&at(NOW), account, None, &command)
+            .await
+            .unwrap();
+    }
+    let veil = Veiled::new(&accounts[1]);
+    (ledger(&table, veil.clone()), veil, job, accounts)
+}
+
+async fn back(ledger: &Ledger, accounts: &[AccountId], job: &JobId) -> Vec<u64> {
+    let mut back = vec![];
+    for account in accounts {
+        let found = ledger.proposal(&at(NOW), account, job).await;
+        back.push(found.unwrap().returned.get());
+    }
+    back
+}
+
+/// A proposal that a query did not show, though it came before the closure, is found by the last look.
+#[tokio::test(start_paused = true)]
+async fn a_straggler_gets_its_own_back_too() {
+    let (ledger, veil, job, accounts) = veiled(8).await;
+    let fraud = ClosureReason::Fraud;
+    ledger.close(&at(NOW), &job, fraud).await.unwrap();
+    veil.now(HIDDEN);
+    let sweep = async |now: &str| {
+        let now = at(now);
+        ledger.sweep_closures(&now, now.now).await.unwrap()
+    };
+    assert_eq!(sweep(NOW).await.proposals, 2);
+    let closed = ledger.job(&at(NOW), &job).await.unwrap();
+    assert_eq!(closed.state, JobState::Closed);
+    veil.now(0);
+    assert_eq!(sweep("2026-01-10T12:14:00Z").await.proposals, 0);
+    assert_eq!(back(&ledger, &accounts, &job).await, [8, 0, 8]);
+    let last_look = sweep("2026-01-10T12:15:00Z").await;
+    assert_eq!((last_look.jobs, last_look.proposals), (1, 1));
+    assert_eq!(back(&ledger, &accounts, &job).await, [8; 3]);
+    assert_eq!(sweep("2026-01-10T12:30:00Z").await.jobs, 0);
+}
+
+/// One that can't be read keeps the job from its end, and nobody else from their Connects.
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_proposal_is_stepped_over() {
+    let (ledger, veil, job, accounts) = veiled(8).await;
+    let fraud = ClosureReason::Fraud;
+    ledger.close(&at(NOW), &job, fraud).await.unwrap();
+    veil.now(BROKEN);
+    let carry_out = async || {
+        let closure = vec![(job.clone(), fraud)];
+        ledger.carry_out(&at(NOW), closure).await.unwrap()
+    };
+    let shown = async || {
+        let view = ledger.job(&at(NOW), &job).await.unwrap();
+        (
+            view.state,
+            view.returns.map(|returns| (returns.done, returns.total)),
+        )
+    };
+    let mut failures = vec![];
+    for settled in [2, 0] {
+        let report = carry_out().await;
+        assert_eq!((report.proposals, report.failed), (settled, 1));
+        failures.extend(report.failures);
+        assert_eq!(shown().await, (JobState::Closing, Some((2, 3))));
+    }
+    assert_eq!(failures, [accounts[1].to_string(), accounts[1].to_string()]);
+    veil.now(0);
+    assert_eq!(back(&ledger, &accounts, &job).await, [8, 0, 8]);
+    assert_eq!(carry_out().await.proposals, 1);
+    assert_eq!(shown().await, (JobState::Closed, Some((3, 3))));
+    assert_eq!(back(&ledger, &accounts, &job).await, [8; 3]);
 }

@@ -31,7 +31,7 @@ pub fn propose(job: &JobId, expected_cost: u64) -> ProposeCommand {
     }
 }
 
-async fn post(ledger: &Ledger, job: &JobId, cost: u64) -> u64 {
+pub async fn post(ledger: &Ledger, job: &JobId, cost: u64) -> u64 {
     let post = PostJob {
         posted_at: instant(NOW),
         pricing: Pricing::Stated(Connects::new(cost)),
