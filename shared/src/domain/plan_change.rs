@@ -122,6 +122,7 @@ impl PlanChangeCommand {
             id: id.clone(),
             fingerprint: self.fingerprint(),
             key: None,
+            entry: draft.account().head.seq.next(),
             answer: self.apply(&mut draft)?,
         };
         let (_, writes) = draft.finish(vec![Guard::NewPlanChange(receipt.clone())]);
@@ -228,6 +229,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::account::{Account, Amend, Balance, Kind, Status};
+    use super::super::ids::Seq;
     use super::super::policy::{Policy, built_in};
     use super::super::settle;
     use super::super::testing::{account_id, at, connects, draft, open, operation, stored};
@@ -311,6 +313,7 @@ mod tests {
                     assert_eq!(previewed.as_ref(), Ok(&receipt.answer));
                     let writes = writes.unwrap();
                     assert_eq!(writes.guards, [Guard::NewPlanChange(receipt.clone())]);
+                    assert_eq!(writes.entries[settled].seq, receipt.entry);
                     command.apply(&mut after).unwrap();
                     self.account = stored(after.finish(vec![]).0);
                     let told = writes.entries[settled..].iter().map(|entry| {
@@ -658,6 +661,7 @@ mod tests {
             id: operation(Operation::PlanChange, "k"),
             fingerprint: Upgrade.fingerprint(),
             key: None,
+            entry: Seq::new(4),
             answer,
         };
         let same = receipt.clone().for_request(&Upgrade.fingerprint());

@@ -63,6 +63,8 @@ pub struct Answered<A> {
     pub fingerprint: Fingerprint,
     /// The idempotency key it came under, where that is not already what the id was made of.
     pub key: Option<IdempotencyKey>,
+    /// Its journal entry, the first if it has several.
+    pub entry: Seq,
     /// What was answered.
     pub answer: A,
 }

@@ -234,6 +234,7 @@ impl RewardCommand {
         let proposal = self.admitted(&draft, proposal)?;
         let kind = self.kind();
         let amount = draft.policy().rewards.amount(kind);
+        let entry = draft.account().head.seq.next();
         let mut refunded = Connects::ZERO;
         let mut awarded = amount;
         let mut about = Reference::of("reward", kind.as_str());
@@ -258,6 +259,7 @@ impl RewardCommand {
             id: self.id(&draft.account().id),
             fingerprint: self.fingerprint(),
             key: key.cloned(),
+            entry,
             answer: RewardAnswer {
                 kind,
                 refunded,
@@ -397,6 +399,7 @@ mod tests {
                 Ok((receipt, plan)) => {
                     let plan = plan.unwrap();
                     assert_eq!(plan.guards[0], Guard::NewReward(receipt.clone()));
+                    assert_eq!(plan.entries[0].seq, receipt.entry);
                     let told = plan.entries.iter().map(|entry| {
                         let about = entry.reference.as_ref().map_or("", |of| of.as_str());
                         format!("{} {} {about}", entry.reason, entry.amount)

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connects::domain::account::Status;
+use connects::domain::account::{Plan, Status};
 use connects::domain::ids::{AccountId, Fingerprint, OperationId};
+use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::policy::Policy;
 use connects::domain::promo::RedeemCommand;
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus};
@@ -71,9 +72,9 @@ impl Evidence<'_> {
             return &[];
         };
         // A redemption of before is refused for what has become of the account since.
-        let redemption = matches!(attempt.asked, Asked::Redeem(..));
+        let natural = has_natural_key(attempt);
         let done = match (&attempt.heard, self.receipt(attempt)) {
-            (Heard::Refused(_), Some(receipt)) if !redemption => receipt.entry.get() as usize - 1,
+            (Heard::Refused(_), Some(receipt)) if !natural => receipt.entry.get() as usize - 1,
             _ => moments.len() - 1,
         };
         let by = |tick: u64| {
@@ -115,9 +116,11 @@ impl Evidence<'_> {
     fn done(&self, attempt: &Attempt, replayed: bool, said: &Value) -> Checked {
         let account = &attempt.account;
         match &attempt.asked {
-            Asked::Spend(..) | Asked::Refund(..) | Asked::Redeem(..) => {
-                self.acknowledged(attempt, replayed, said)
-            }
+            Asked::Spend(..)
+            | Asked::Refund(..)
+            | Asked::Redeem(..)
+            | Asked::Change(..)
+            | Asked::Reward(..) => self.acknowledged(attempt, replayed, said),
             Asked::Open(_) => {
                 let tick = self.tick(account, 1)?;
                 let now = attempt.begun < tick;
@@ -141,11 +144,17 @@ impl Evidence<'_> {
             Asked::Amend(status) => self.saw(attempt, "had that status", |moment| {
                 moment.status == *status
             }),
+            Asked::Preview(command) => self.saw(attempt, "could be changed so", |moment| {
+                changes(*command, moment.plans(attempt.now))
+            }),
             Asked::Look => {
                 let wanted = (&said["balance"]["available"], &said["balance"]["debt"]);
-                self.saw(attempt, "had that balance", |moment| {
+                let plans = (&said["plan"], &said["pending_plan"]);
+                self.saw(attempt, "had that balance and plan", |moment| {
                     let (available, debt) = self.balance(attempt, moment);
+                    let (plan, pending) = moment.plans(attempt.now);
                     wanted == (&json!(available), &json!(debt))
+                        && plans == (&json!(plan), &json!(pending))
                 })
             }
             Asked::Lots => self.saw(attempt, "had such lots", |moment| {
@@ -183,6 +192,10 @@ impl Evidence<'_> {
                 "the key was another request's".to_owned()
             })?;
         }
+        if let Some(answer) = &receipt.answer {
+            ensure(said == answer, || "another answer".to_owned())?;
+            return self.left_that_balance(attempt, receipt, said);
+        }
         ensure(said["amount"] == json!(receipt.amount), || {
             "another amount".to_owned()
         })?;
@@ -196,10 +209,19 @@ impl Evidence<'_> {
                 .is_none_or(|said| *said == Value::Array(lots)),
             || "other lots".to_owned(),
         )?;
-        // What covers a debt follows in the same transaction.
+        self.left_that_balance(attempt, receipt, said)
+    }
+
+    /// What was said to be there afterwards was.
+    fn left_that_balance(&self, attempt: &Attempt, receipt: &ReceiptRow, said: &Value) -> Checked {
+        let entry = receipt.entry.get();
+        // What covers a debt follows in the same transaction, as do an upgrade's two grants.
+        let (said, entries) = match said.get("account") {
+            Some(account) => (&account["balance"], 5),
+            None => (&said["balance"], 2),
+        };
         let moments = &self.moments[attempt.account.as_str()];
-        let after = moments[entry as usize..].iter().take(2);
-        let said = &said["balance"];
+        let after = moments[entry as usize..].iter().take(entries);
         let mut after = after.map(|moment| (moment.model.balance(), moment.model.debt()));
         ensure(
             after.any(|(available, debt)| {
@@ -256,8 +278,8 @@ impl Evidence<'_> {
         let reused = matches!(refusal, Refusal::IdempotencyKeyReused);
         if let (Some(receipt), Some((_, fingerprint))) = (receipt, operation(attempt)) {
             let same = receipt.fingerprint == fingerprint;
-            let redemption = matches!(attempt.asked, Asked::Redeem(..));
-            ensure(!(before(receipt) && same) || redemption, || {
+            let natural = has_natural_key(attempt);
+            ensure(!(before(receipt) && same) || natural, || {
                 format!("refused though {receipt:?}")
             })?;
             ensure(!before(receipt) || same || reused, || {
@@ -309,6 +331,25 @@ impl Evidence<'_> {
                     Asked::Redeem(Some(key), _) if receipt.key.as_ref() == Some(key));
                 ensure(!own, || "by this very request".to_owned())
             }
+            Refusal::RewardAlreadyGiven { existing } => {
+                let receipt = receipt.ok_or("it was never given")?;
+                let tick = self.tick(&attempt.account, receipt.entry.get())?;
+                ensure(tick < attempt.ended, || "not given yet".to_owned())?;
+                let own = matches!(&attempt.asked,
+                    Asked::Reward(Some(key), _) if receipt.key.as_ref() == Some(key));
+                ensure(!own, || "by this very request".to_owned())?;
+                ensure(receipt.answer.as_ref() == Some(existing), || {
+                    "another one exists".to_owned()
+                })
+            }
+            Refusal::PlanUnchanged => match &attempt.asked {
+                Asked::Change(_, command) | Asked::Preview(command) => {
+                    self.saw(attempt, "had that plan", |moment| {
+                        !changes(*command, moment.plans(attempt.now))
+                    })
+                }
+                _ => Err("no such refusal".to_owned()),
+            },
             Refusal::AlreadyChargedBack { .. } => match &attempt.asked {
                 Asked::Chargeback(key, id) => {
                     let tick = self.revoked(attempt, id)?;
@@ -446,6 +487,24 @@ fn operation(attempt: &Attempt) -> Option<(OperationId, Fingerprint)> {
             let command = RedeemCommand { code: code.clone() };
             Some((command.id(account), command.fingerprint()))
         }
+        Asked::Change(key, command) => {
+            Some((PlanChangeCommand::id(account, key), command.fingerprint()))
+        }
+        Asked::Reward(_, command) => Some((command.id(account), command.fingerprint())),
         _ => None,
+    }
+}
+
+/// Whether a request is told what was done before also where it is not the one that did it.
+fn has_natural_key(attempt: &Attempt) -> bool {
+    matches!(attempt.asked, Asked::Redeem(..) | Asked::Reward(..))
+}
+
+/// Whether a plan change does something to an account of that plan with that one to come.
+fn changes(command: PlanChangeCommand, plans: (Plan, Option<Plan>)) -> bool {
+    match command {
+        PlanChangeCommand::Upgrade => plans != (Plan::Plus, None),
+        PlanChangeCommand::Downgrade => plans == (Plan::Plus, None),
+        PlanChangeCommand::FallBack => plans.0 == Plan::Plus,
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use chrono::NaiveDate;
-use connects::domain::account::{Balance, Kind, Status};
+use connects::domain::account::{Balance, Kind, Plan, Status};
 use connects::domain::ids::{Fingerprint, LotId, OperationId, PersonId, Reason, Reference, Seq};
 use connects::domain::journal::{Entry, EntryType};
 use connects::domain::key::IdempotencyKey;
@@ -63,6 +63,10 @@ pub struct ProfileRow {
     pub kind: Kind,
     /// The person behind it.
     pub person_id: PersonId,
+    /// What is subscribed to.
+    pub plan: Plan,
+    /// What the next cycle brings, where it is another plan.
+    pub pending_plan: Option<Plan>,
     /// Whether it may be used.
     pub status: Status,
     /// The day from which cycles are counted.
@@ -85,11 +89,16 @@ pub struct ReceiptRow {
     /// Its entry.
     pub entry: Seq,
     /// How many Connects.
+    #[serde(default)]
     pub amount: Connects,
     /// The lots it touched, packed.
+    #[serde(default)]
     pub lots: Vec<String>,
     /// How much has come back.
+    #[serde(default)]
     pub returned: Connects,
+    /// What was answered, where the receipt keeps it.
+    pub answer: Option<Value>,
 }
 
 #[derive(Deserialize)]

@@ -12,6 +12,7 @@ use connects::domain::purchase::{Purchase, PurchaseStatus};
 use connects::domain::time::{Time, midnight};
 use connects::domain::units::Connects;
 use connects::store::SandboxCharge;
+use serde_json::{Value, json};
 
 use super::snapshot::{Partition, ProfileRow, ReceiptRow, Snapshot};
 use crate::model::Model;
@@ -23,6 +24,10 @@ pub struct Moment {
     pub model: Model,
     /// Whether it could be used.
     pub status: Status,
+    plan: Plan,
+    /// The day from which its plan is basic again, if that is to be.
+    until: Option<NaiveDate>,
+    anchor: NaiveDate,
     next_cycle: Option<NaiveDate>,
 }
 
@@ -32,23 +37,60 @@ pub type Moments = Vec<Moment>;
 impl Moment {
     /// What is available and owed at `now` to one who settles first.
     pub fn balance(&self, policy: &Policy, profile: &ProfileRow, now: Time) -> (u64, u64) {
-        let now = self.model.at().map_or(now, |at| at.max(now));
-        let grants: u64 = policy
-            .grants(profile.kind, Plan::Basic)
-            .iter()
-            .map(|grant| grant.amount.get())
-            .sum();
+        let now = self.now(now);
+        let grants = |start: &NaiveDate| -> u64 {
+            let grants = policy.grants(profile.kind, self.plan_on(*start)).iter();
+            grants.map(|grant| grant.amount.get()).sum()
+        };
         let active = self.status == Status::Active;
         let granted: u64 = std::iter::successors(self.next_cycle, |start| {
-            Some(cycle::after(profile.anchor, *start))
+            Some(cycle::after(self.anchor, *start))
         })
         .take_while(|start| active && midnight(*start) <= now)
         .filter(|start| first_instant_after(policy.expires_on(*start)) > now)
-        .map(|_| grants)
+        .map(|start| grants(&start))
         .sum();
         let there = self.model.usable(now) + granted;
         let covered = there.min(self.model.debt());
         (there - covered, self.model.debt() - covered)
+    }
+}
+
+impl Moment {
+    /// Time does not go back within a journal.
+    fn now(&self, now: Time) -> Time {
+        self.model.at().map_or(now, |at| at.max(now))
+    }
+
+    fn plan_on(&self, day: NaiveDate) -> Plan {
+        match self.until.is_some_and(|until| until <= day) {
+            true => Plan::Basic,
+            false => self.plan,
+        }
+    }
+
+    /// The plan at `now`, and the one that is to come, to one who settles first.
+    pub fn plans(&self, now: Time) -> (Plan, Option<Plan>) {
+        let today = self.now(now).date_naive();
+        let to_come = self.until.is_some_and(|until| until > today);
+        (self.plan_on(today), to_come.then_some(Plan::Basic))
+    }
+
+    /// What an entry says of the account itself.
+    fn follow(&mut self, entry: &Entry) {
+        let today = entry.at.date_naive();
+        match entry.reason.as_str() {
+            "opened" => self.anchor = today,
+            "suspended" => self.status = Status::Suspended,
+            "reactivated" => self.status = Status::Active,
+            "upgraded" => {
+                (self.plan, self.until, self.anchor) = (Plan::Plus, None, today);
+            }
+            "downgrade_scheduled" => self.until = cycle_of(entry),
+            "downgrade_cancelled" => self.until = None,
+            "downgraded" => (self.plan, self.until) = (Plan::Basic, None),
+            _ => {}
+        }
     }
 }
 
@@ -82,7 +124,14 @@ fn account(partition: &Partition) -> Result<Moments, String> {
     let in_step = last
         .next_cycle
         .is_none_or(|next| next <= profile.next_grant_on);
-    ensure(profile.status == last.status && in_step, || {
+    let pending = last.until.map(|_| Plan::Basic);
+    let same = (
+        profile.status,
+        profile.plan,
+        profile.pending_plan,
+        profile.anchor,
+    ) == (last.status, last.plan, pending, last.anchor);
+    ensure(same && in_step, || {
         format!("{profile:?} is not what the journal says")
     })?;
     let lots = with_pending(&partition.stored, &head.pending);
@@ -92,7 +141,7 @@ fn account(partition: &Partition) -> Result<Moments, String> {
     })?;
     receipts(partition)?;
     purchases(partition)?;
-    cycles(partition, profile)?;
+    cycles(partition)?;
     Ok(moments)
 }
 
@@ -100,6 +149,9 @@ fn replay(partition: &Partition, profile: &ProfileRow) -> Result<Moments, String
     let mut moment = Moment {
         model: Model::default(),
         status: Status::Active,
+        plan: Plan::Basic,
+        until: None,
+        anchor: NaiveDate::MIN,
         next_cycle: None,
     };
     let mut moments = vec![moment.clone()];
@@ -112,28 +164,31 @@ fn replay(partition: &Partition, profile: &ProfileRow) -> Result<Moments, String
         }
         let followed = moment.model.follow(entry);
         followed.map_err(|why| format!("{why}: {entry:?}"))?;
-        match entry.reason.as_str() {
-            "opened" => moment.next_cycle = opening_cycle(profile, entry),
-            "suspended" => moment.status = Status::Suspended,
-            "reactivated" => moment.status = Status::Active,
-            _ => {}
-        }
-        if let Some(start) = cycle_of(entry) {
-            moment.next_cycle = Some(cycle::after(profile.anchor, start));
+        moment.follow(entry);
+        let begun = match entry.reason.as_str() {
+            "opened" | "upgraded" => {
+                (profile.kind == Kind::Freelancer).then(|| entry.at.date_naive())
+            }
+            _ => cycle_brought(entry),
+        };
+        if let Some(begun) = begun {
+            moment.next_cycle = Some(cycle::after(moment.anchor, begun));
         }
         moments.push(moment.clone());
     }
     Ok(moments)
 }
 
-/// An agency's cycles bring nothing.
-fn opening_cycle(profile: &ProfileRow, opened: &Entry) -> Option<NaiveDate> {
-    (profile.kind == Kind::Freelancer).then(|| cycle::after(profile.anchor, opened.at.date_naive()))
-}
-
 fn cycle_of(entry: &Entry) -> Option<NaiveDate> {
     let reference = entry.reference.as_ref()?.as_str();
     reference.strip_prefix("cycle:")?.parse().ok()
+}
+
+/// The cycle that an entry deals with: it brings its grants, or says that it brings none. What covers a
+/// debt out of a grant names the cycle too, and so does a change of the plan.
+fn cycle_brought(entry: &Entry) -> Option<NaiveDate> {
+    let deals = entry.entry_type == EntryType::Issue || entry.reason.as_str() == "grant_skipped";
+    cycle_of(entry).filter(|_| deals)
 }
 
 fn with_pending(stored: &[Lot], pending: &[Lot]) -> Vec<Lot> {
@@ -157,14 +212,33 @@ fn receipts(partition: &Partition) -> Result<(), String> {
             (EntryType::Spend, _) => "sp_",
             (EntryType::Return, _) => "rf_",
             (EntryType::Issue, "promo_grant") => "rd_",
+            (EntryType::Issue, "rising_talent" | "skill_certification") => "rw_",
+            (EntryType::Account, "upgraded" | "downgrade_scheduled" | "downgrade_cancelled") => {
+                "pc_"
+            }
+            // Somebody asked for it, or its cycle has begun.
+            (EntryType::Account, "downgraded") if owners.contains_key(&entry.seq) => "pc_",
+            (EntryType::Account, "downgraded") => {
+                let begun = cycle_of(entry).map(midnight);
+                ensure(begun == Some(entry.effective_at), || {
+                    format!("no cycle has begun: {entry:?}")
+                })?;
+                continue;
+            }
             _ => continue,
         };
         let receipt = owners
             .remove(&entry.seq)
             .ok_or_else(|| format!("no receipt: {entry:?}"))?;
         let same = receipt.id.as_str().starts_with(prefix)
-            && receipt.amount.get() == entry.amount.unsigned_abs()
-            && receipt.slices()? == entry.slices;
+            && match &receipt.answer {
+                Some(answer) if prefix == "rw_" => answer["awarded"] == entry.amount,
+                Some(answer) => answer["issued"] == issued_after(partition, entry),
+                None => {
+                    receipt.amount.get() == entry.amount.unsigned_abs()
+                        && receipt.slices()? == entry.slices
+                }
+            };
         ensure(same, || format!("{receipt:?} is not of {entry:?}"))?;
     }
     ensure(owners.is_empty(), || format!("no entry: {owners:?}"))?;
@@ -173,6 +247,32 @@ fn receipts(partition: &Partition) -> Result<(), String> {
         .values()
         .filter(|receipt| receipt.id.as_str().starts_with("sp_"))
         .try_for_each(|spend| returns(partition, spend))
+}
+
+/// What an upgrade's transaction issued after its entry, as it is answered: the built-in policy's two
+/// grants, of which one may have come to nothing. Other changes issue nothing.
+fn issued_after(partition: &Partition, change: &Entry) -> Value {
+    if change.reason.as_str() != "upgraded" || is_agency(partition) {
+        return json!([]);
+    }
+    let of_it = |entry: &&Entry| entry.seq > change.seq && entry.reference == change.reference;
+    let later = partition.journal.iter().filter(of_it);
+    // The next change of the plan on the same day brings what it brings.
+    let later = later.take_while(|entry| entry.entry_type != EntryType::Account);
+    let issues: Vec<&Entry> = later
+        .filter(|entry| entry.entry_type == EntryType::Issue)
+        .collect();
+    let amount = |reason: &str| {
+        let issue = issues.iter().find(|entry| entry.reason.as_str() == reason);
+        issue.map_or(0, |entry| entry.amount)
+    };
+    let item = |reason: &str| json!({ "reason": reason, "amount": amount(reason) });
+    json!([item("plan_included"), item("monthly_free")])
+}
+
+fn is_agency(partition: &Partition) -> bool {
+    let profile = partition.profile.as_ref();
+    profile.is_some_and(|profile| profile.kind == Kind::Agency)
 }
 
 /// What came back of a spend: no more than was spent, last taken first.
@@ -251,26 +351,28 @@ fn purchases(partition: &Partition) -> Result<(), String> {
     })
 }
 
-/// Each cycle is dealt with once, in order; skipped only while suspended.
-fn cycles(partition: &Partition, profile: &ProfileRow) -> Result<(), String> {
+/// Each cycle brings each of its grants once, in order; skipped only while suspended.
+fn cycles(partition: &Partition) -> Result<(), String> {
     let mut status = Status::Active;
+    let mut anchor: Option<NaiveDate> = None;
     let mut last: Option<NaiveDate> = None;
+    let mut brought = BTreeSet::new();
     for entry in &partition.journal {
         match entry.reason.as_str() {
             "suspended" => status = Status::Suspended,
             "reactivated" => status = Status::Active,
+            "opened" | "upgraded" => anchor = Some(entry.at.date_naive()),
             _ => {}
         }
-        // What covers a debt out of a grant names the cycle too.
-        let Some(start) = cycle_of(entry).filter(|_| entry.entry_type != EntryType::DebtRepaid)
-        else {
+        let Some(start) = cycle_brought(entry) else {
             continue;
         };
         let skipped = entry.reason.as_str() == "grant_skipped";
-        ensure(last.is_none_or(|last| last < start), || {
+        let new = brought.insert((start, entry.reason.clone()));
+        ensure(new && last.is_none_or(|last| last <= start), || {
             format!("a cycle again: {entry:?}")
         })?;
-        let in_step = last.is_none() || cycle::containing(profile.anchor, start) == start;
+        let in_step = anchor.is_some_and(|anchor| cycle::containing(anchor, start) == start);
         ensure(in_step, || format!("no cycle starts then: {entry:?}"))?;
         ensure(skipped == (status == Status::Suspended), || {
             format!("while {status:?}: {entry:?}")
@@ -394,31 +496,39 @@ fn settled(partition: &Partition, policy: &Policy, now: Time) -> Result<(), Stri
         .find(|lot| lot.birth().expires_at() <= now);
     ensure(dead.is_none(), || format!("not expired: {dead:?}"))?;
     let profile = partition.profile.as_ref().ok_or("has no profile")?;
+    let overdue = profile.pending_plan.is_some() && midnight(profile.next_grant_on) <= now;
+    ensure(!overdue, || format!("not downgraded: {profile:?}"))?;
     match profile.kind {
-        Kind::Freelancer => granted(partition, profile, policy, now),
+        Kind::Freelancer => granted(partition, policy, now),
         Kind::Agency => Ok(()),
     }
 }
 
 /// Every cycle since the opening brought its grant or was skipped, but for those whose grant would
 /// have expired before anybody looked.
-fn granted(
-    partition: &Partition,
-    profile: &ProfileRow,
-    policy: &Policy,
-    now: Time,
-) -> Result<(), String> {
-    let dealt: BTreeSet<NaiveDate> = partition.journal.iter().filter_map(cycle_of).collect();
-    let opened = partition.journal.first().ok_or("has no journal")?;
-    let first = opening_cycle(profile, opened).ok_or("has no cycles")?;
-    std::iter::successors(Some(first), |start| {
-        Some(cycle::after(profile.anchor, *start))
-    })
-    .take_while(|start| midnight(*start) <= now)
-    .filter(|start| first_instant_after(policy.expires_on(*start)) > now)
-    .try_for_each(|start| {
-        ensure(dealt.contains(&start), || {
-            format!("the cycle of {start} brought nothing")
+fn granted(partition: &Partition, policy: &Policy, now: Time) -> Result<(), String> {
+    let dealt: BTreeSet<NaiveDate> = partition.journal.iter().filter_map(cycle_brought).collect();
+    // Cycles are counted from the opening, then from each upgrade on.
+    let anchors = |entry: &&Entry| matches!(entry.reason.as_str(), "opened" | "upgraded");
+    let anchored: Vec<Time> = partition
+        .journal
+        .iter()
+        .filter(anchors)
+        .map(|entry| entry.at)
+        .collect();
+    ensure(!anchored.is_empty(), || "has no journal".to_owned())?;
+    let ends = anchored.iter().skip(1).copied().chain([now]);
+    anchored.iter().zip(ends).try_for_each(|(begun, end)| {
+        let anchor = begun.date_naive();
+        std::iter::successors(Some(cycle::after(anchor, anchor)), |start| {
+            Some(cycle::after(anchor, *start))
+        })
+        .take_while(|start| midnight(*start) <= end)
+        .filter(|start| first_instant_after(policy.expires_on(*start)) > now)
+        .try_for_each(|start| {
+            ensure(dealt.contains(&start), || {
+                format!("the cycle of {start} brought nothing")
+            })
         })
     })
 }

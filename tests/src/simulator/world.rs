@@ -12,10 +12,12 @@ use connects::domain::draft::{Draft, MAX_ACTIONS};
 use connects::domain::ids::{AccountId, OperationId, PromoCode};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::lot::{Lot, Source};
+use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::promo::Terms;
 use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
+use connects::domain::reward::RewardCommand;
 use connects::domain::spend::SpendCommand;
 use connects::domain::time::{Time, midnight};
 use connects::domain::units::Connects;
@@ -48,6 +50,12 @@ pub enum Asked {
     Limit(PromoCode, Terms),
     /// To suspend or reactivate.
     Amend(Status),
+    /// To change the plan.
+    Change(IdempotencyKey, PlanChangeCommand),
+    /// What a change would bring.
+    Preview(PlanChangeCommand),
+    /// To reward an achievement.
+    Reward(Option<IdempotencyKey>, RewardCommand),
     /// How much there is.
     Look,
     /// Which lots there are.
@@ -259,6 +267,18 @@ impl World {
                     ledger.amend(context, account, amend).await?,
                 ))
             }
+            Asked::Change(key, command) => {
+                said(ledger.change_plan(context, account, key, *command).await?)
+            }
+            Asked::Preview(command) => {
+                let preview = ledger.preview_plan(context, account, *command).await?;
+                said(Outcome::Applied(preview))
+            }
+            Asked::Reward(key, command) => said(
+                ledger
+                    .reward(context, account, key.as_ref(), command)
+                    .await?,
+            ),
             Asked::Look => said(Outcome::Applied(ledger.account(context, account).await?)),
             Asked::Lots => {
                 let lots = ledger.lots(context, account).await?;
@@ -291,13 +311,16 @@ impl World {
             54..66 => Asked::Buy(key(), purchase()),
             66..76 => self.redemption().unwrap_or(Asked::Look),
             76..80 => self.chargeback(&account).unwrap_or(Asked::Look),
-            80..87 => Asked::Amend(match chance(60) {
+            80..85 => Asked::Amend(match chance(60) {
                 true => Status::Active,
                 false => Status::Suspended,
             }),
-            87..89 => Asked::Open(open),
-            89 => self.limit().unwrap_or(Asked::Look),
-            90..96 => Asked::Look,
+            85..91 => Asked::Change(key(), change()),
+            91 => Asked::Preview(change()),
+            92 => Asked::Reward(chance(70).then(key), reward()),
+            93 => Asked::Open(open),
+            94 => self.limit().unwrap_or(Asked::Look),
+            95..98 => Asked::Look,
             _ => Asked::Lots,
         };
         match &asked {
@@ -482,6 +505,22 @@ fn key() -> IdempotencyKey {
     IdempotencyKey::try_new(&format!("k{:016x}", fastrand::u64(..))).unwrap()
 }
 
+/// Up as often as down, so that there is something to take back.
+fn change() -> PlanChangeCommand {
+    match fastrand::u32(0..6) {
+        0..3 => PlanChangeCommand::Upgrade,
+        3 | 4 => PlanChangeCommand::Downgrade,
+        _ => PlanChangeCommand::FallBack,
+    }
+}
+
+fn reward() -> RewardCommand {
+    match fastrand::bool() {
+        true => RewardCommand::RisingTalent,
+        false => RewardCommand::SkillCertification,
+    }
+}
+
 fn purchase() -> PurchaseCommand {
     let methods = [
         "sandbox_approve",
@@ -505,6 +544,7 @@ fn altered(asked: Asked) -> Asked {
             Asked::Refund(key, RefundCommand { amount, ..command })
         }
         Asked::Buy(key, _) => Asked::Buy(key, purchase()),
+        Asked::Change(key, _) => Asked::Change(key, change()),
         Asked::Open(open) => Asked::Open(Open {
             kind: connects::domain::account::Kind::Agency,
             ..open
