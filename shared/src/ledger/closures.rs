@@ -17,6 +17,7 @@ use futures::stream::{self, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::sweeps::Swept;
 use super::{Attempt, Context, Error, Fault, Ledger, Report, check_clock};
 use crate::domain::closure::{Closure, ClosureReason, Progress, ReturnPolicyView};
 use crate::domain::draft::Unplanned;
@@ -113,7 +114,8 @@ impl Ledger {
         let places = Semaphore::new(PLACES);
         let mut sum = Report::default();
         for (job, reason) in closures {
-            sum = sum.and(self.settle_closure(context, &places, &job, reason).await?);
+            let settled = self.settle_closure(context, &places, &job, reason).await?;
+            sum = sum.and(JobId::one()).and(settled);
         }
         Ok(sum)
     }
@@ -150,10 +152,7 @@ impl Ledger {
         job: &JobId,
         reason: ClosureReason,
     ) -> Result<Report, Error> {
-        let mut sum = Report {
-            jobs: 1,
-            ..Report::default()
-        };
+        let mut sum = Report::default();
         let found = self.retry(context, async |_| {
             Ok(Attempt::Done(self.store.closure(job, reason).await?))
         });

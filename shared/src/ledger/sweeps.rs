@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{Attempt, Context, Error, Fault, Ledger};
 use crate::domain::account::Account;
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, JobId};
 use crate::domain::time::{self, Time};
 use crate::payments::Provider;
 use crate::store::{DUE_SHARDS, Due, DueItem, DueKind, Owner, StoreError};
@@ -64,6 +64,30 @@ fn due_text<S: serde::Serializer>(at: &Option<Time>, serializer: S) -> Result<S:
     }
 }
 
+/// What runs look at, one after another.
+pub(super) trait Swept: Owner {
+    /// The report that one was looked at, whatever came of it.
+    fn one() -> Report;
+}
+
+impl Swept for AccountId {
+    fn one() -> Report {
+        Report {
+            accounts: 1,
+            ..Report::default()
+        }
+    }
+}
+
+impl Swept for JobId {
+    fn one() -> Report {
+        Report {
+            jobs: 1,
+            ..Report::default()
+        }
+    }
+}
+
 impl Report {
     /// Of one failure.
     pub(super) fn failure(whose: &impl Display) -> Self {
@@ -104,7 +128,6 @@ impl Ledger {
             async |context, account: &AccountId, _| {
                 let (_, entries) = self.book_due(context, account).await?;
                 Ok(Report {
-                    accounts: 1,
                     entries,
                     ..Report::default()
                 })
@@ -126,7 +149,6 @@ impl Ledger {
                 let (state, entries) = self.book_due(context, account).await?;
                 let notices = self.record_notices(context, &state, due).await?;
                 Ok(Report {
-                    accounts: 1,
                     entries,
                     notices,
                     ..Report::default()
@@ -159,7 +181,6 @@ impl Ledger {
                     }
                 }
                 Ok(Report {
-                    accounts: 1,
                     purchases,
                     ..Report::default()
                 })
@@ -216,7 +237,7 @@ impl Ledger {
     }
 
     /// Lets `handle` do whatever is due of a kind, owner by owner.
-    pub(super) async fn sweep<K: Owner>(
+    pub(super) async fn sweep<K: Swept>(
         &self,
         context: &Context,
         kind: DueKind,
@@ -239,7 +260,7 @@ impl Ledger {
             .try_fold(none, |sum, report| Ok(sum.and(report?)))
     }
 
-    async fn sweep_shard<K: Owner>(
+    async fn sweep_shard<K: Swept>(
         &self,
         context: &Context,
         begun: Instant,
@@ -270,7 +291,7 @@ impl Ledger {
         }
     }
 
-    async fn handle_one<K: Owner>(
+    async fn handle_one<K: Swept>(
         &self,
         context: &Context,
         begun: Instant,
@@ -284,17 +305,16 @@ impl Ledger {
                 ..Report::default()
             };
         }
-        handle(&context.later(begun), owner, due)
-            .await
-            .unwrap_or_else(|error| {
-                tracing::error!(%owner, %error, "left for the next run");
-                Report::failure(owner)
-            })
+        let handled = handle(&context.later(begun), owner, due).await;
+        K::one().and(handled.unwrap_or_else(|error| {
+            tracing::error!(%owner, %error, "left for the next run");
+            Report::failure(owner)
+        }))
     }
 }
 
 /// What is due, gathered for each owner, so that one is not worked on twice at the same time.
-fn by_owner<K: Owner>(items: Vec<DueItem<K>>) -> BTreeMap<K, Vec<Due>> {
+fn by_owner<K: Swept>(items: Vec<DueItem<K>>) -> BTreeMap<K, Vec<Due>> {
     let mut seen = HashSet::new();
     items
         .into_iter()
