@@ -219,6 +219,12 @@ impl<'p> Draft<'p> {
         &self.entries
     }
 
+    /// Whether the account was read before that entry was written.
+    pub fn is_before(&self, entry: Seq) -> bool {
+        let read = self.account.head.seq.get() - self.entries.len() as u64;
+        read < entry.get()
+    }
+
     fn available(&self) -> Connects {
         self.account.head.after.available
     }

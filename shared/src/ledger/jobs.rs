@@ -100,7 +100,12 @@ impl Ledger {
                         return proposal.for_request(&fingerprint);
                     }
                     command.admitted(draft, job.as_ref())?;
-                    let existing = ProposalView::of(&proposal, draft.account().balance());
+                    // The account is read beside the proposal, perhaps just before that was made.
+                    let balance = match draft.is_before(proposal.charge.seq) {
+                        true => proposal.charge.after,
+                        false => draft.account().balance(),
+                    };
+                    let existing = ProposalView::of(&proposal, balance);
                     Err(Refusal::AlreadyProposed {
                         existing: serde_json::to_value(existing).unwrap_or_default(),
                     })

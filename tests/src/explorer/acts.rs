@@ -4,16 +4,18 @@ use std::fmt::Debug;
 
 use connects::domain::account::{AccountView, Amend, Kind, Open, Status};
 use connects::domain::email::Email;
-use connects::domain::ids::{AccountId, OperationId, PersonId, PromoCode};
+use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode};
+use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::proposal::ProposeCommand;
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
-use connects::domain::reward::RewardCommand;
+use connects::domain::reward::{Client, RewardCommand};
 use connects::domain::spend::SpendCommand;
-use connects::domain::units::Connects;
+use connects::domain::units::{Connects, Money};
 use connects::ledger::{Error, Fault, Ledger, Outcome, Report};
 use connects::payments::Sandbox;
 use futures::future::{FutureExt, LocalBoxFuture};
@@ -33,6 +35,9 @@ const SPENT_BEFORE: u64 = 45;
 
 /// What the earlier purchase brought.
 const BOUGHT_BEFORE: i64 = 10;
+
+/// What a proposal costs: less than an interview's reward, and an amount that no one lot holds.
+const COST: u64 = 7;
 
 /// Two lots' worth, and more than can be had twice.
 const SPEND: u64 = 12;
@@ -91,6 +96,12 @@ pub enum Deed {
     Redeem,
     /// Another account redeems it.
     RedeemElsewhere,
+    /// Proposes on a job.
+    Propose,
+    /// Rewards the interview that an earlier proposal led to.
+    Interview,
+    /// Gives most of what that proposal cost back.
+    RefundProposal,
     /// Rewards the account's holder.
     Reward,
     /// Upgrades the account.
@@ -209,6 +220,31 @@ fn purchase(method: &str) -> PurchaseCommand {
     }
 }
 
+fn job(name: &str) -> JobId {
+    JobId::try_new(name).unwrap()
+}
+
+fn proposal(name: &str) -> ProposeCommand {
+    ProposeCommand {
+        job_id: job(name),
+        expected_cost: Connects::new(COST),
+        free_reason: None,
+    }
+}
+
+fn interview() -> RewardCommand {
+    RewardCommand::InterviewWon {
+        job_id: job("earlier"),
+        client: Client {
+            hires: 1,
+            spend: Money {
+                amount: 1,
+                currency: "USD".to_owned(),
+            },
+        },
+    }
+}
+
 fn earlier_spend() -> OperationId {
     SpendCommand::id(&account(), &key("earlier", 0))
 }
@@ -268,6 +304,19 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
     if plus {
         change(1, BOUGHT, PlanChangeCommand::Downgrade).await;
     }
+    if acts.iter().any(|act| act.kind.is_of_a_job()) {
+        let post = PostJob {
+            posted_at: instant(OPENED),
+            pricing: Pricing::Stated(Connects::new(COST)),
+        };
+        for job in [job("earlier"), job("new")] {
+            ledger.post_job(&at(OPENED), &job, &post).await.unwrap();
+        }
+        let (now, key) = (at(BOUGHT), key("earlier", 0));
+        let command = proposal("earlier");
+        let submitted = ledger.propose(&now, &id, Some(&key), &command);
+        submitted.await.unwrap();
+    }
     if wanted(Deed::Recover) {
         let command = purchase("sandbox_late");
         // Recovery asks again, or has lost patience and gives it up.
@@ -295,7 +344,14 @@ pub async fn finish(ledger: &Ledger, scene: Scene) {
 impl Deed {
     /// Whether something has to be there for it that is not there for all.
     pub fn needs_more(self) -> bool {
-        matches!(self, Self::Redeem | Self::RedeemElsewhere | Self::Recover) || self.leaves_plus()
+        matches!(self, Self::Redeem | Self::RedeemElsewhere | Self::Recover)
+            || self.leaves_plus()
+            || self.is_of_a_job()
+    }
+
+    /// Whether it is about a proposal on a job.
+    pub fn is_of_a_job(self) -> bool {
+        matches!(self, Self::Propose | Self::Interview | Self::RefundProposal)
     }
 
     /// Whether it is about an account on plus that is to go down.
@@ -340,21 +396,27 @@ impl Act {
                 let changed = ledger.change_plan(&now, &id, &key, command).await;
                 told(changed.map(Outcome::into_inner), text)
             };
+            let refund = async |of, amount| {
+                let command = RefundCommand {
+                    of,
+                    amount: Some(Connects::new(amount)),
+                    reason: RefundReason::Goodwill,
+                };
+                let refunded = ledger.refund(&now, &id, &key, &command).await;
+                told(refunded.map(Outcome::into_inner), text)
+            };
+            let reward = async |command| {
+                let rewarded = ledger.reward(&now, &id, Some(&key), &command).await;
+                told(rewarded.map(Outcome::into_inner), text)
+            };
             match self.kind {
                 Deed::Open => open(&id, "p").await,
                 Deed::OpenForAnother => open(&id, "q").await,
                 Deed::OpenSecond => open(&other(), "p").await,
                 Deed::Spend => spend(SPEND).await,
                 Deed::SpendOne => spend(1).await,
-                Deed::Refund => {
-                    let command = RefundCommand {
-                        of: RefundOf::SpendId(earlier_spend()),
-                        amount: Some(Connects::new(REFUND)),
-                        reason: RefundReason::Goodwill,
-                    };
-                    let refunded = ledger.refund(&now, &id, &key, &command).await;
-                    told(refunded.map(Outcome::into_inner), text)
-                }
+                Deed::Refund => refund(RefundOf::SpendId(earlier_spend()), REFUND).await,
+                Deed::RefundProposal => refund(RefundOf::JobId(job("earlier")), COST - 1).await,
                 Deed::Buy => buy("sandbox_approve").await,
                 Deed::BuySlowly => buy("sandbox_timeout").await,
                 Deed::BuyInVain => buy("sandbox_decline").await,
@@ -366,11 +428,13 @@ impl Act {
                 }
                 Deed::Redeem => redeem(&id).await,
                 Deed::RedeemElsewhere => redeem(&other()).await,
-                Deed::Reward => {
-                    let command = RewardCommand::RisingTalent;
-                    let rewarded = ledger.reward(&now, &id, Some(&key), &command).await;
-                    told(rewarded.map(Outcome::into_inner), text)
+                Deed::Propose => {
+                    let command = proposal("new");
+                    let submitted = ledger.propose(&now, &id, Some(&key), &command).await;
+                    told(submitted.map(Outcome::into_inner), text)
                 }
+                Deed::Interview => reward(interview()).await,
+                Deed::Reward => reward(RewardCommand::RisingTalent).await,
                 Deed::Upgrade | Deed::StayOnPlus => change(PlanChangeCommand::Upgrade).await,
                 Deed::FallBack => change(PlanChangeCommand::FallBack).await,
                 Deed::Suspend => {

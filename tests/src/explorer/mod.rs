@@ -264,9 +264,9 @@ impl Default for Explorer {
 /// Every pair of kinds, and the same request twice, at each time of the account's life.
 pub fn pairs() -> Vec<Case> {
     use Deed::{
-        Buy, BuyInVain, BuySlowly, ChargeBack, FallBack, Open, OpenForAnother, OpenSecond, Read,
-        Recover, Redeem, RedeemElsewhere, Refund, Reward, Spend, StayOnPlus, Suspend, SweepExpiry,
-        SweepGrants, Upgrade,
+        Buy, BuyInVain, BuySlowly, ChargeBack, FallBack, Interview, Open, OpenForAnother,
+        OpenSecond, Propose, Read, Recover, Redeem, RedeemElsewhere, Refund, RefundProposal,
+        Reward, Spend, StayOnPlus, Suspend, SweepExpiry, SweepGrants, Upgrade,
     };
     let kinds = [
         Spend,
@@ -285,8 +285,20 @@ pub fn pairs() -> Vec<Case> {
         Read,
     ];
     let twice = [
-        Spend, Refund, Buy, BuySlowly, BuyInVain, ChargeBack, Redeem, Reward, Upgrade, StayOnPlus,
+        Spend,
+        Refund,
+        Buy,
+        BuySlowly,
+        BuyInVain,
+        ChargeBack,
+        Redeem,
+        Reward,
+        Upgrade,
+        StayOnPlus,
         FallBack,
+        Propose,
+        Interview,
+        RefundProposal,
     ];
     let downwards = [Spend, Upgrade, Suspend, SweepGrants, SweepExpiry, Read];
     let beginnings = [
@@ -308,11 +320,23 @@ pub fn pairs() -> Vec<Case> {
     let down = downwards
         .iter()
         .flat_map(|other| [StayOnPlus, FallBack].map(|one| [(one, 0), (*other, 1)]));
+    let beside_jobs = [Spend, ChargeBack, Suspend, SweepGrants, SweepExpiry];
+    let of_jobs = beside_jobs
+        .iter()
+        .flat_map(|other| [Propose, Interview].map(|one| [(one, 0), (*other, 1)]));
+    let of_one_job = [
+        [(Interview, 0), (RefundProposal, 1)],
+        [(Interview, 0), (Propose, 1)],
+        [(Interview, 0), (Interview, 1)],
+        [(Propose, 0), (Propose, 1)],
+    ];
     let either = [(StayOnPlus, 0), (FallBack, 1)];
     let rewards = [(Reward, 0), (Reward, 1)];
     let both: Vec<_> = different
         .chain(same)
         .chain(down)
+        .chain(of_jobs)
+        .chain(of_one_job)
         .chain([elsewhere, either, rewards])
         .collect();
     let later = [Scene::Quiet, Scene::Due]
@@ -327,9 +351,9 @@ pub fn pairs() -> Vec<Case> {
 /// Chosen triples.
 pub fn triples() -> Vec<Case> {
     use Deed::{
-        Buy, BuySlowly, ChargeBack, FallBack, Open, OpenSecond, Read, Recover, Redeem,
-        RedeemElsewhere, Refund, Spend, SpendOne, StayOnPlus, Suspend, SweepExpiry, SweepGrants,
-        Upgrade,
+        Buy, BuySlowly, ChargeBack, FallBack, Interview, Open, OpenSecond, Read, Recover, Redeem,
+        RedeemElsewhere, Refund, RefundProposal, Spend, SpendOne, StayOnPlus, Suspend, SweepExpiry,
+        SweepGrants, Upgrade,
     };
     vec![
         case(Scene::Quiet, &[(Spend, 0), (Spend, 1), (SpendOne, 2)]),
@@ -349,6 +373,10 @@ pub fn triples() -> Vec<Case> {
         ),
         case(Scene::Due, &[(Buy, 0), (ChargeBack, 1), (Spend, 2)]),
         case(Scene::Due, &[(Upgrade, 0), (SweepGrants, 1), (Spend, 2)]),
+        case(
+            Scene::Quiet,
+            &[(Interview, 0), (RefundProposal, 1), (Spend, 2)],
+        ),
         case(
             Scene::Due,
             &[(StayOnPlus, 0), (FallBack, 1), (SweepGrants, 2)],
