@@ -162,6 +162,11 @@ fn replay(partition: &Partition, profile: &ProfileRow) -> Result<Moments, String
                 format!("spent while suspended or in debt: {entry:?}")
             })?;
         }
+        if let (Some(until), Some(begun)) = (moment.until, cycle_brought(entry)) {
+            ensure(begun < until, || {
+                format!("not downgraded before: {entry:?}")
+            })?;
+        }
         let followed = moment.model.follow(entry);
         followed.map_err(|why| format!("{why}: {entry:?}"))?;
         moment.follow(entry);
@@ -496,7 +501,9 @@ fn settled(partition: &Partition, policy: &Policy, now: Time) -> Result<(), Stri
         .find(|lot| lot.birth().expires_at() <= now);
     ensure(dead.is_none(), || format!("not expired: {dead:?}"))?;
     let profile = partition.profile.as_ref().ok_or("has no profile")?;
-    let overdue = profile.pending_plan.is_some() && midnight(profile.next_grant_on) <= now;
+    let moments = replay(partition, profile)?;
+    let until = moments.last().and_then(|last| last.until);
+    let overdue = until.is_some_and(|until| midnight(until) <= now);
     ensure(!overdue, || format!("not downgraded: {profile:?}"))?;
     match profile.kind {
         Kind::Freelancer => granted(partition, policy, now),

@@ -306,17 +306,17 @@ impl World {
     fn new_request(&self) -> (AccountId, Asked) {
         let (account, open) = pick(&self.accounts).cloned().unwrap();
         let asked = match fastrand::u32(0..100) {
-            0..38 => Asked::Spend(key(), spend(self.amount())),
-            38..54 => self.refund().unwrap_or(Asked::Look),
-            54..66 => Asked::Buy(key(), purchase()),
-            66..76 => self.redemption().unwrap_or(Asked::Look),
-            76..80 => self.chargeback(&account).unwrap_or(Asked::Look),
-            80..85 => Asked::Amend(match chance(60) {
+            0..36 => Asked::Spend(key(), spend(self.amount())),
+            36..51 => self.refund().unwrap_or(Asked::Look),
+            51..63 => Asked::Buy(key(), purchase()),
+            63..73 => self.redemption().unwrap_or(Asked::Look),
+            73..77 => self.chargeback(&account).unwrap_or(Asked::Look),
+            77..82 => Asked::Amend(match chance(60) {
                 true => Status::Active,
                 false => Status::Suspended,
             }),
-            85..91 => Asked::Change(key(), change()),
-            91 => Asked::Preview(change()),
+            82..91 => Asked::Change(key(), self.change(&account)),
+            91 => Asked::Preview(self.change(&account)),
             92 => Asked::Reward(chance(70).then(key), reward()),
             93 => Asked::Open(open),
             94 => self.limit().unwrap_or(Asked::Look),
@@ -392,6 +392,27 @@ impl World {
             ..terms
         };
         Some(Asked::Limit(code, terms))
+    }
+
+    /// Mostly down where it was up the last time, and else up.
+    fn change(&self, account: &AccountId) -> PlanChangeCommand {
+        use PlanChangeCommand::{Downgrade, FallBack, Upgrade};
+        let requests = self.requests.borrow();
+        let mut newest_first = requests.iter().rev();
+        let last = newest_first.find_map(|(of, asked)| match asked {
+            Asked::Change(_, command) if of == account => Some(*command),
+            _ => None,
+        });
+        let usual = match last {
+            Some(Upgrade) => Downgrade,
+            _ => Upgrade,
+        };
+        match fastrand::u32(0..10) {
+            0..7 => usual,
+            7 => FallBack,
+            8 => Downgrade,
+            _ => Upgrade,
+        }
     }
 
     fn chargeback(&self, account: &AccountId) -> Option<Asked> {
@@ -505,15 +526,6 @@ fn key() -> IdempotencyKey {
     IdempotencyKey::try_new(&format!("k{:016x}", fastrand::u64(..))).unwrap()
 }
 
-/// Up as often as down, so that there is something to take back.
-fn change() -> PlanChangeCommand {
-    match fastrand::u32(0..6) {
-        0..3 => PlanChangeCommand::Upgrade,
-        3 | 4 => PlanChangeCommand::Downgrade,
-        _ => PlanChangeCommand::FallBack,
-    }
-}
-
 fn reward() -> RewardCommand {
     match fastrand::bool() {
         true => RewardCommand::RisingTalent,
@@ -544,7 +556,10 @@ fn altered(asked: Asked) -> Asked {
             Asked::Refund(key, RefundCommand { amount, ..command })
         }
         Asked::Buy(key, _) => Asked::Buy(key, purchase()),
-        Asked::Change(key, _) => Asked::Change(key, change()),
+        Asked::Change(key, PlanChangeCommand::Upgrade) => {
+            Asked::Change(key, PlanChangeCommand::Downgrade)
+        }
+        Asked::Change(key, _) => Asked::Change(key, PlanChangeCommand::Upgrade),
         Asked::Open(open) => Asked::Open(Open {
             kind: connects::domain::account::Kind::Agency,
             ..open
