@@ -1,8 +1,16 @@
 //! No order of events breaks a promise.
 
+use connects::domain::closure::ClosureReason::{ClientCancelled, Fraud};
 use connects_tests::explorer::acts::{Deed, Scene};
+use connects_tests::explorer::market::Deed::{Close, Propose, Refund, Settle, Withdraw};
 use connects_tests::explorer::operation::Grain;
-use connects_tests::explorer::{Bounds, Case, Explorer, case, explore_all, pairs, total};
+use connects_tests::explorer::{
+    Bounds, Case, Explorer, case, explore_all, market, market_pairs, market_triples, pairs, total,
+};
+
+fn job(deed: market::Deed) -> Deed {
+    Deed::Job(deed)
+}
 
 fn all_fine(cases: &[Case], faults: u32) {
     let bounds = Bounds {
@@ -20,6 +28,12 @@ fn every_pair_of_kinds() {
     all_fine(&pairs(), 0);
 }
 
+#[test]
+fn every_pair_and_chosen_triples_about_a_job() {
+    let cases: Vec<_> = market_pairs().into_iter().chain(market_triples()).collect();
+    all_fine(&cases, 0);
+}
+
 /// `cargo local explore` does this with every pair.
 #[test]
 fn pairs_with_a_call_that_goes_wrong() {
@@ -27,6 +41,15 @@ fn pairs_with_a_call_that_goes_wrong() {
         case(Scene::New, &[(Deed::Open, 0), (Deed::Open, 0)]),
         case(Scene::Quiet, &[(Deed::Spend, 0), (Deed::Spend, 0)]),
         case(Scene::Due, &[(Deed::SweepGrants, 0), (Deed::Spend, 1)]),
+        case(Scene::Posted, &[(job(Propose), 0), (job(Close(Fraud)), 1)]),
+        case(
+            Scene::Proposed,
+            &[(job(Withdraw), 0), (job(Close(ClientCancelled)), 1)],
+        ),
+        case(
+            Scene::Cancelled,
+            &[(job(Settle(ClientCancelled)), 0), (job(Refund), 1)],
+        ),
     ];
     all_fine(&cases, 1);
 }
@@ -35,13 +58,15 @@ fn pairs_with_a_call_that_goes_wrong() {
 /// longer matters. Forgetting nothing, it finds the same ends.
 #[test]
 fn what_is_forgotten_tells_nothing() {
-    for acts in [
-        [(Deed::Spend, 0), (Deed::Spend, 1)],
-        [(Deed::Spend, 0), (Deed::Spend, 0)],
-        [(Deed::ChargeBack, 0), (Deed::SpendOne, 1)],
-        [(Deed::Suspend, 0), (Deed::SweepGrants, 1)],
+    let pass = job(Settle(ClientCancelled));
+    for (scene, acts) in [
+        (Scene::Due, [(Deed::Spend, 0), (Deed::Spend, 1)]),
+        (Scene::Due, [(Deed::Spend, 0), (Deed::Spend, 0)]),
+        (Scene::Due, [(Deed::ChargeBack, 0), (Deed::SpendOne, 1)]),
+        (Scene::Due, [(Deed::Suspend, 0), (Deed::SweepGrants, 1)]),
+        (Scene::Cancelled, [(pass, 0), (job(Close(Fraud)), 1)]),
     ] {
-        let case = case(Scene::Due, &acts);
+        let case = case(scene, &acts);
         let [coarse, fine] = [Grain::Coarse, Grain::Fine].map(|grain| {
             let found = Explorer::new().explore(&case, Bounds { faults: 1, grain });
             println!("{found}");

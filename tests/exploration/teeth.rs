@@ -1,7 +1,9 @@
 //! The explorer sees what it is there to see: with one safeguard taken away, on the wire, the
 //! orders in which that safeguard was needed come out wrong.
 
+use connects::domain::closure::ClosureReason::{self, ClientCancelled, Fraud};
 use connects_tests::explorer::acts::{Deed, Scene};
+use connects_tests::explorer::market::Deed::{Close, Hire, Propose, Settle};
 use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::world::Tamper;
 use connects_tests::explorer::{Bounds, Explorer, case};
@@ -74,43 +76,91 @@ fn a_bonus_for_each_account(call: &mut Call) {
     unconditional(call, |action| key(action, "pk").starts_with("PERSON#"));
 }
 
+fn a_proposal_whatever_the_job_stands_at(call: &mut Call) {
+    if let Some(actions) = call.request["TransactItems"].as_array_mut() {
+        actions.retain(|action| action.get("ConditionCheck").is_none());
+    }
+}
+
+fn a_proposal_written_over_whatever_it_was(call: &mut Call) {
+    unconditional(call, |action| key(action, "sk").starts_with("PROPOSAL#"));
+}
+
+fn a_job_written_over_whatever_it_was(call: &mut Call) {
+    unconditional(call, |action| {
+        action.get("Item").is_some() && key(action, "sk") == "JOB"
+    });
+}
+
 #[test]
 fn what_a_safeguard_is_for_goes_wrong_without_it() {
     use Deed::{Buy, Open, OpenSecond, Recover, Redeem, RedeemElsewhere, Refund, Spend, SpendOne};
-    use Scene::{New, Quiet};
-    type Safeguard = (&'static str, Tamper, Scene, [(Deed, usize); 2]);
-    let safeguards: [Safeguard; 7] = [
-        ("the lock", no_lock, Quiet, [(SpendOne, 0), (Redeem, 1)]),
+    use Scene::{Cancelled, Expired, New, Posted, Quiet};
+    let job = Deed::Job;
+    type Safeguard = (&'static str, Tamper, Scene, Vec<(Deed, usize)>);
+    let safeguards: [Safeguard; 10] = [
+        ("the lock", no_lock, Quiet, vec![(SpendOne, 0), (Redeem, 1)]),
         (
             "the lock and the lots",
             no_lock_and_lots_as_they_come,
             Quiet,
-            [(Spend, 0), (Spend, 1)],
+            vec![(Spend, 0), (Spend, 1)],
         ),
-        ("the receipt", no_receipt, Quiet, [(Spend, 0), (Spend, 0)]),
+        (
+            "the receipt",
+            no_receipt,
+            Quiet,
+            vec![(Spend, 0), (Spend, 0)],
+        ),
         (
             "what came back",
             what_came_back_unchecked,
             Quiet,
-            [(Refund, 0), (Refund, 1)],
+            vec![(Refund, 0), (Refund, 1)],
         ),
         (
             "the step before",
             a_payment_credited_as_often_as_it_is_seen,
             Quiet,
-            [(Buy, 0), (Recover, 1)],
+            vec![(Buy, 0), (Recover, 1)],
         ),
         (
             "the cap",
             no_cap,
             Quiet,
-            [(Redeem, 0), (RedeemElsewhere, 1)],
+            vec![(Redeem, 0), (RedeemElsewhere, 1)],
         ),
         (
             "the person",
             a_bonus_for_each_account,
             New,
-            [(Open, 0), (OpenSecond, 1)],
+            vec![(Open, 0), (OpenSecond, 1)],
+        ),
+        (
+            "the check of the job",
+            a_proposal_whatever_the_job_stands_at,
+            Posted,
+            vec![
+                (job(Propose), 0),
+                (job(Close(Fraud)), 1),
+                (job(Settle(Fraud)), 2),
+            ],
+        ),
+        (
+            "the proposal's revision",
+            a_proposal_written_over_whatever_it_was,
+            Cancelled,
+            vec![(job(Settle(ClientCancelled)), 0), (job(Hire), 1)],
+        ),
+        (
+            "the job's revision",
+            a_job_written_over_whatever_it_was,
+            Expired,
+            vec![
+                (job(Settle(ClosureReason::Expired)), 0),
+                (job(Close(Fraud)), 1),
+                (job(Settle(Fraud)), 2),
+            ],
         ),
     ];
     let bounds = Bounds {

@@ -42,11 +42,13 @@ pub enum Fault {
     Skew,
     /// A schedule's event comes late or twice.
     Schedule,
+    /// A record of the table's stream is lost, or comes late or twice.
+    Record,
 }
 
 impl Fault {
     /// Each of them with its word, and how often it comes at most, in a thousand.
-    pub const ALL: [(Self, &'static str, u16); 13] = [
+    pub const ALL: [(Self, &'static str, u16); 14] = [
         (Self::Conflict, "transaction conflict", 200),
         (Self::Cancelled, "transaction cancelled", 80),
         (Self::Throttled, "throttled", 80),
@@ -60,6 +62,7 @@ impl Fault {
         (Self::Death, "process died", 150),
         (Self::Skew, "clock skew", 600),
         (Self::Schedule, "event late or twice", 500),
+        (Self::Record, "record lost, late or twice", 700),
     ];
 
     /// Whether it can befall such a call.
@@ -71,9 +74,13 @@ impl Fault {
             Self::Throttled | Self::ServerError | Self::Reset | Self::Slow => true,
             Self::Cancelled => transaction,
             Self::Conflict | Self::AnswerLost | Self::Late => writes,
-            Self::Torn => matches!(operation, "Query" | "BatchGetItem") && !of_index(call),
+            Self::Torn => {
+                let reads = matches!(operation, "Query" | "BatchGetItem") && !of_index(call);
+                // A number without the items can't be put together from two moments.
+                reads && call.request["Select"] != "COUNT"
+            }
             Self::StaleIndex => of_index(call),
-            Self::Death | Self::Skew | Self::Schedule => false,
+            Self::Death | Self::Skew | Self::Schedule | Self::Record => false,
         }
     }
 }
@@ -123,6 +130,7 @@ struct State {
     injected: BTreeMap<Fault, u64>,
     ticks: u64,
     committed: BTreeMap<(String, u64), u64>,
+    first: BTreeMap<(String, String), u64>,
     shards: HashSet<String>,
     remembered: HashMap<String, Vec<Value>>,
 }
@@ -170,6 +178,11 @@ impl Faults {
         self.state().committed.clone()
     }
 
+    /// When each item of a job was written first, by partition and sort key.
+    pub fn first_written(&self) -> BTreeMap<(String, String), u64> {
+        self.state().first.clone()
+    }
+
     /// Has the emulator do it, and notes what was written and when.
     fn done(&self, call: &Call, table: &Emulated) -> Answer {
         if of_index(call) {
@@ -188,6 +201,13 @@ impl Faults {
         for item in written(&call.request) {
             if let Some(shard) = text(&item["due_shard"]) {
                 state.shards.insert(shard.to_owned());
+            }
+            if let (Some(pk), Some(sk)) = (text(&item["pk"]), text(&item["sk"]))
+                && pk.starts_with("JOB#")
+                && matches!(call.operation.as_str(), "TransactWriteItems" | "PutItem")
+            {
+                let key = (pk.to_owned(), sk.to_owned());
+                state.first.entry(key).or_insert(tick);
             }
             let number = text(&item["sk"]).and_then(|sk| sk.strip_prefix("ENTRY#")?.parse().ok());
             if let (Some(pk), Some(number)) = (text(&item["pk"]), number) {
@@ -275,7 +295,9 @@ impl Faults {
                 }
             }
             Some(Fault::StaleIndex) => self.listed_before(&call),
-            Some(Fault::Death | Fault::Skew | Fault::Schedule) | None => self.done(&call, &table),
+            Some(Fault::Death | Fault::Skew | Fault::Schedule | Fault::Record) | None => {
+                self.done(&call, &table)
+            }
         };
         pause(WAY).await;
         Ok(answer)

@@ -189,6 +189,16 @@ impl Returns {
     }
 }
 
+impl JobState {
+    /// What its closures make of a job.
+    pub(super) fn after(closures: &[Closure]) -> Self {
+        match closures.iter().any(Closure::is_pending) {
+            true => Self::Closing,
+            false => Self::Closed,
+        }
+    }
+}
+
 impl Job {
     /// The job on its way to its end, and the closure that brings it there.
     pub fn close(&self, policy: &Policy, now: Time, reason: ClosureReason) -> (Self, Closure) {
@@ -209,10 +219,7 @@ impl Job {
     /// The job after one of its closures is carried out, closed if that was the last.
     #[must_use]
     pub fn after_closure(&self, closures: &[Closure]) -> Self {
-        self.moved(match closures.iter().any(Closure::is_pending) {
-            true => JobState::Closing,
-            false => JobState::Closed,
-        })
+        self.moved(JobState::after(closures))
     }
 
     fn moved(&self, state: JobState) -> Self {
@@ -328,7 +335,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::account::Kind;
-    use super::super::job::{PostJob, Pricing};
+    use super::super::job::{JobView, PostJob, Pricing};
     use super::super::policy::built_in;
     use super::super::proposal::{ProposalView, ProposeCommand};
     use super::super::testing::{OPENED, at, connects, draft, opened};
@@ -493,6 +500,26 @@ mod tests {
             (half.revision, whole.revision),
             (job.revision + 1, job.revision + 1)
         );
+    }
+
+    /// A job and its closures are not read at one moment.
+    #[test]
+    fn a_job_is_shown_as_its_closures_have_it() {
+        let policy = built_in();
+        let (closing, closure) = job(&policy, 8).close(&policy, at(LATER), ClosureReason::Expired);
+        let finished = closure.passed(at(LATER));
+        let (_, another) = closing.close(&policy, at(LATER), ClosureReason::Fraud);
+        let closed = closing.after_closure(std::slice::from_ref(&finished));
+        let (first, both) = ([finished.clone()], [finished, another]);
+        for (job, closures, shown) in [
+            (&closing, &[closure][..], JobState::Closing),
+            (&closing, &first, JobState::Closed),
+            (&closed, &first, JobState::Closed),
+            (&closed, &both, JobState::Closing),
+            (&closing, &both, JobState::Closing),
+        ] {
+            assert_eq!(JobView::of(job.clone(), closures).state, shown);
+        }
     }
 
     #[test]

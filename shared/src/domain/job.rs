@@ -359,15 +359,19 @@ pub struct JobView {
 }
 
 impl JobView {
-    /// Of a job with its closures.
+    /// Of a job with its closures, which are read after it and tell better how far it is.
     pub fn of(job: Job, closures: &[Closure]) -> Self {
+        let state = match closures {
+            [] => job.state,
+            closures => JobState::after(closures),
+        };
         Self {
             job_id: job.job_id,
             posted_at: job.posted_at,
             connects_required: job.connects_required,
             factors: job.factors,
             version: job.version,
-            state: job.state,
+            state,
             contracts: job.contracts,
             returns: Returns::of(closures),
         }

@@ -66,6 +66,8 @@ impl Ledger {
             let known = async { Ok(self.store.is_contracted(id, account).await?) };
             let ((job, closures), known) = futures::try_join!(self.job_and_closures(id), known)?;
             if known {
+                // The job may have been read before the contract was made.
+                let (job, closures) = self.job_and_closures(id).await?;
                 return Ok(Attempt::Done(JobView::of(job, &closures)));
             }
             let job = job.contracted();
@@ -147,7 +149,13 @@ impl Ledger {
                 return Ok(proposal);
             }
             let job = job.ok_or(Refusal::JobNotFound)?;
-            job.open()?;
+            if let Err(refusal) = job.open() {
+                // A first try whose answer was lost may have come before the closure, and the
+                // proposal may have been read before both.
+                let again = self.store.proposal(&proposal.job_id, account).await?;
+                let withdrawn = again.filter(|again| again.state == ProposalState::Withdrawn);
+                return withdrawn.ok_or(refusal.into());
+            }
             let proposal = proposal.withdrawn();
             self.store.put_proposal_on(&job, &proposal).await?;
             Ok(proposal)

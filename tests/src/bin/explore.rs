@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use clap::Parser;
 use connects_tests::explorer::operation::Grain;
-use connects_tests::explorer::{Bounds, Case, Report, explore_all, pairs, total, triples};
+use connects_tests::explorer::{
+    Bounds, Case, Report, explore_all, market_pairs, market_triples, pairs, total, triples,
+};
 
 /// Runs every order of events of a few operations at once, and checks each from end to end.
 #[derive(Debug, Parser)]
@@ -27,8 +29,9 @@ fn main() -> ExitCode {
     let wanted = |case: &Case| words.iter().all(|word| case.to_string().contains(word));
     let began = Instant::now();
     let mut reports: Vec<Report> = vec![];
-    for (cases, faults) in [(pairs(), arguments.pairs), (triples(), arguments.triples)] {
-        let cases: Vec<Case> = cases.into_iter().filter(wanted).collect();
+    let [pairs, triples] = [[pairs(), market_pairs()], [triples(), market_triples()]];
+    for (cases, faults) in [(pairs, arguments.pairs), (triples, arguments.triples)] {
+        let cases: Vec<Case> = cases.into_iter().flatten().filter(wanted).collect();
         println!("\n{} cases, {faults} faults", cases.len());
         let bounds = Bounds {
             faults,

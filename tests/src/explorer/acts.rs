@@ -13,13 +13,15 @@ use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::proposal::ProposeCommand;
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
+use connects::domain::refusal::Refusal;
 use connects::domain::reward::{Client, RewardCommand};
 use connects::domain::spend::SpendCommand;
 use connects::domain::units::{Connects, Money};
-use connects::ledger::{Error, Fault, Ledger, Outcome, Report};
+use connects::ledger::{Error, Ledger, Outcome, Report};
 use connects::payments::Sandbox;
 use futures::future::{FutureExt, LocalBoxFuture};
 
+use super::market;
 use crate::table::{at, instant, spend};
 
 /// When the account was opened, and the fixed part of its life went by.
@@ -54,6 +56,14 @@ pub enum Scene {
     Quiet,
     /// The same account when its first lot has just expired and a cycle's grant is due.
     Due,
+    /// The quiet day, and a job that nobody has proposed on.
+    Posted,
+    /// The same when two accounts have proposed on it.
+    Proposed,
+    /// The same when the client has cancelled the job, and nothing has come back yet.
+    Cancelled,
+    /// The same when it has expired instead, and nobody has noted that nothing comes back.
+    Expired,
 }
 
 impl Scene {
@@ -61,9 +71,16 @@ impl Scene {
     pub fn now(self) -> &'static str {
         match self {
             Self::New => OPENED,
-            Self::Quiet => "2025-02-05T12:00:00Z",
+            Self::Quiet | Self::Posted | Self::Proposed | Self::Cancelled | Self::Expired => {
+                "2025-02-05T12:00:00Z"
+            }
             Self::Due => "2025-02-11T00:05:00Z",
         }
+    }
+
+    /// Whether another account has part in it from the beginning.
+    fn has_other(self) -> bool {
+        matches!(self, Self::Proposed | Self::Cancelled | Self::Expired)
     }
 }
 
@@ -118,6 +135,8 @@ pub enum Deed {
     SweepExpiry,
     /// Reads the account.
     Read,
+    /// Does something about a job.
+    Job(market::Deed),
 }
 
 /// Something that is done under an idempotency key.
@@ -141,12 +160,21 @@ pub enum Told {
         /// What may still change; none while it is pending.
         settled: Option<String>,
     },
-    /// An account, as it is at the end of a request that would leave it as it is.
-    Account {
+    /// Something as it stands at the end of a request that would leave it as it is.
+    Standing {
         /// What never changes.
         fixed: String,
         /// What may have changed since the request first took effect.
         now: String,
+    },
+    /// A proposal, read together with its account's balance, but not at one moment.
+    Proposal {
+        /// What never changes.
+        fixed: String,
+        /// What may have changed since the request first took effect.
+        now: String,
+        /// The balance.
+        balance: String,
     },
     /// Something broke.
     Broke(String),
@@ -154,7 +182,7 @@ pub enum Told {
 
 impl Told {
     /// Whether both tell of the same. A purchase that is pending may end as any. An operation that
-    /// met with a fault may have looked at the account once more, `later` than it took effect.
+    /// met with a fault may have looked once more, `later` than it took effect.
     pub fn agrees(&self, other: &Self, later: bool) -> bool {
         match (self, other) {
             (
@@ -165,13 +193,33 @@ impl Told {
                 },
             ) => fixed == same && (settled.is_none() || then.is_none() || settled == then),
             (
-                Self::Account { fixed, now },
-                Self::Account {
+                Self::Standing { fixed, now },
+                Self::Standing {
                     fixed: same,
                     now: then,
                 },
             ) => fixed == same && (later || now == then),
+            (
+                Self::Proposal { fixed, now, .. },
+                Self::Proposal {
+                    fixed: same,
+                    now: then,
+                    ..
+                },
+            ) => fixed == same && (later || now == then),
             _ => self == other,
+        }
+    }
+}
+
+impl Told {
+    /// Whether both tell of the same balance beside a proposal, if they tell of one.
+    pub fn agrees_beside(&self, other: &Self, later: bool) -> bool {
+        match (self, other) {
+            (Self::Proposal { balance, .. }, Self::Proposal { balance: same, .. }) => {
+                later || balance == same
+            }
+            _ => true,
         }
     }
 }
@@ -195,7 +243,8 @@ pub fn other() -> AccountId {
     AccountId::try_new("second").unwrap()
 }
 
-fn key(name: &str, number: usize) -> IdempotencyKey {
+/// A key that is the same in every order.
+pub fn key(name: &str, number: usize) -> IdempotencyKey {
     IdempotencyKey::try_new(&format!("{name}-{number}")).unwrap()
 }
 
@@ -272,7 +321,11 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
             .await
             .unwrap();
     }
-    if wanted(Deed::RedeemElsewhere) {
+    let elsewhere = [
+        Deed::RedeemElsewhere,
+        Deed::Job(market::Deed::ProposeElsewhere),
+    ];
+    if scene.has_other() || elsewhere.into_iter().any(wanted) {
         let open = person("q");
         ledger.open(&at(OPENED), &other(), open).await.unwrap();
     }
@@ -321,31 +374,42 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
         let command = purchase("sandbox_late");
         // Recovery asks again, or has lost patience and gives it up.
         let since = match scene {
-            Scene::Quiet => scene.now(),
             Scene::New | Scene::Due => BOUGHT,
+            _ => scene.now(),
         };
         ledger
             .purchase(&at(since), &sandbox, &id, &key("earlier", 1), &command)
             .await
             .unwrap();
     }
+    market::prepare(ledger, scene).await;
 }
 
-/// Finishes what may be left open: recovery asks the provider about each open payment.
-pub async fn finish(ledger: &Ledger, scene: Scene) {
-    let sandbox = Sandbox::new(ledger.store().clone());
-    let report = ledger
-        .sweep_payments(&at(scene.now()), &sandbox, instant(AHEAD))
-        .await
-        .unwrap();
-    assert_eq!(report.failed, 0);
+/// Finishes what may be left open: recovery asks the provider about each open payment, and every
+/// closure is carried out.
+pub async fn finish(ledger: &Ledger, scene: Scene, payments: bool, closures: bool) {
+    let (now, until) = (at(scene.now()), instant(AHEAD));
+    if payments {
+        let sandbox = Sandbox::new(ledger.store().clone());
+        let swept = ledger.sweep_payments(&now, &sandbox, until).await;
+        assert_eq!(swept.unwrap().failed, 0);
+    }
+    if closures {
+        let swept = ledger.sweep_closures(&now, until).await;
+        assert_eq!(swept.unwrap().failed, 0);
+    }
 }
 
 impl Deed {
     /// Whether something has to be there for it that is not there for all.
     pub fn needs_more(self) -> bool {
-        matches!(self, Self::Redeem | Self::RedeemElsewhere | Self::Recover)
-            || self.leaves_plus()
+        matches!(
+            self,
+            Self::Redeem
+                | Self::RedeemElsewhere
+                | Self::Recover
+                | Self::Job(market::Deed::ProposeElsewhere)
+        ) || self.leaves_plus()
             || self.is_of_a_job()
     }
 
@@ -357,6 +421,19 @@ impl Deed {
     /// Whether it is about an account on plus that is to go down.
     pub fn leaves_plus(self) -> bool {
         matches!(self, Self::StayOnPlus | Self::FallBack)
+    }
+
+    /// Whether it remembers what it read when it begins to read anew, and waits for some calls
+    /// while it goes on to others.
+    pub fn is_pass(self) -> bool {
+        matches!(self, Self::Job(deed) if deed.is_pass())
+    }
+
+    /// Whether a second try may be refused although the first one, of which nobody heard, was done:
+    /// a job's post leaves no receipt, and the job may have been closed since.
+    pub fn is_refused_when_done(self, told: &Told) -> bool {
+        let closed = format!("{:?}", Refusal::JobClosed);
+        self == Self::Job(market::Deed::Reprice) && *told == Told::Answer(closed)
     }
 
     /// Whether a payment may be open meanwhile.
@@ -447,26 +524,30 @@ impl Act {
                 Deed::SweepGrants => swept(ledger.sweep_grants(&now, now.now).await),
                 Deed::SweepExpiry => swept(ledger.sweep_expiry(&now, now.now).await),
                 Deed::Read => told(ledger.account(&now, &id).await, text),
+                Deed::Job(deed) => deed.done(&ledger, &now, self).await,
             }
         };
         act.boxed_local()
     }
 }
 
-fn told<T>(answer: Result<T, Error>, words: impl FnOnce(T) -> Told) -> Told {
+/// What an operation was told, an answer in these words.
+pub fn told<T>(answer: Result<T, Error>, words: impl FnOnce(T) -> Told) -> Told {
     match answer {
         Ok(answer) => words(answer),
+        Err(Error::Refused(Refusal::AlreadyProposed { existing })) => market::existing(existing),
         Err(Error::Refused(refusal)) => Told::Answer(format!("{refusal:?}")),
         Err(Error::Fault(fault)) => Told::Broke(fault.to_string()),
     }
 }
 
-fn text(answer: impl Debug) -> Told {
+/// All of an answer.
+pub fn text(answer: impl Debug) -> Told {
     Told::Answer(format!("{answer:?}"))
 }
 
 fn account_view(view: AccountView) -> Told {
-    Told::Account {
+    Told::Standing {
         fixed: format!("{} {:?}", view.account_id, view.billing_cycle),
         now: format!("{view:?}"),
     }
@@ -482,12 +563,12 @@ fn stands(view: PurchaseView) -> Told {
 }
 
 /// How much a run found to do depends on who was quicker; that nothing failed does not.
-fn swept(report: Result<Report, Fault>) -> Told {
-    match report {
+pub fn swept(report: Result<Report, impl Into<Error>>) -> Told {
+    match report.map_err(Into::into) {
         Ok(report) if report.failed == 0 && !report.unfinished => {
             Told::Answer("nothing failed".to_owned())
         }
         Ok(report) => Told::Broke(format!("{report:?}")),
-        Err(fault) => Told::Broke(fault.to_string()),
+        Err(error) => Told::Broke(error.to_string()),
     }
 }

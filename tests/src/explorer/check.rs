@@ -1,5 +1,6 @@
 //! What must hold at every end: what is there is what one of the orders without concurrency leaves,
-//! byte for byte but for hints, and each operation was told what it is told there.
+//! byte for byte but for hints, and each operation was told what it is told there. And when every
+//! closure is carried out, every proposal is settled for each, and no more came back than was paid.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -31,6 +32,9 @@ pub struct Judge<'j> {
     /// Nobody's ledger: for what is done alone.
     ledger: &'j Ledger,
     scene: Scene,
+    acts: &'j [Act],
+    /// Whether one of the acts is many changes, one after the other.
+    goes_in_steps: bool,
     sequences: Vec<Sequence>,
     finished: &'j mut Finished,
 }
@@ -46,13 +50,15 @@ impl<'j> Judge<'j> {
         ledger: &'j Ledger,
         scene: Scene,
         start: StateId,
-        acts: &[Act],
+        acts: &'j [Act],
         finished: &'j mut Finished,
     ) -> Self {
         let mut judge = Self {
             desk,
             ledger,
             scene,
+            acts,
+            goes_in_steps: acts.iter().any(|act| act.kind.is_pass()),
             sequences: vec![],
             finished,
         };
@@ -109,20 +115,28 @@ impl<'j> Judge<'j> {
             }
         }
         let told_so = |s: &&Sequence| {
-            s.told
-                .iter()
-                .zip(&end.told)
-                .all(|(a, b)| a.agrees(b, end.faults > 0))
+            let told = s.told.iter().zip(&end.told);
+            told.zip(self.acts).all(|((a, b), act)| {
+                let retried = end.faults > 0;
+                a.agrees(b, retried) || retried && act.kind.is_refused_when_done(b)
+            })
         };
-        let possible: Vec<&Sequence> = self
-            .sequences
-            .iter()
-            .filter(|sequence| respects(&sequence.order, end))
-            .filter(told_so)
-            .collect();
+        let in_order = || {
+            let all = self.sequences.iter();
+            all.filter(|sequence| respects(&sequence.order, end))
+        };
+        let possible: Vec<&Sequence> = in_order().filter(told_so).collect();
+        for (op, told) in end.told.iter().enumerate() {
+            let later = end.faults > 0;
+            if !in_order().any(|s| s.told[op].agrees_beside(told, later)) {
+                wrong.push(format!("a balance that there never was: {told:?}"));
+            }
+        }
         if possible.is_empty() {
             wrong.push(format!("told what no order tells: {:?}", end.told));
-        } else if !possible.iter().any(|sequence| same(&sequence.left, &left)) {
+        } else if !(possible.iter().any(|sequence| same(&sequence.left, &left))
+            || self.goes_in_steps && same_in_parts(&possible, &left))
+        {
             let differs = difference(&possible[0].left, &left);
             wrong.push(format!("left what no such order leaves: {differs}"));
         }
@@ -152,28 +166,34 @@ impl<'j> Judge<'j> {
             .filter(|((pk, _), _)| !pk.starts_with("SANDBOX#"))
             .map(|(key, item)| (key.clone(), item.clone()))
             .collect();
-        if self.payment_is_open() {
+        let [payment, closure] = self.left_open();
+        if payment {
             wrong.push("a payment stays open".to_owned());
         }
+        if closure {
+            wrong.push("a closure is never carried out".to_owned());
+        }
+        wrong.extend(wrong_with_jobs(&items));
         let known = (items, wrong);
         self.finished.insert((self.scene, state), known.clone());
         known
     }
 
-    /// Lets recovery run, if there is something for it.
+    /// Lets recovery run, and every closure be carried out, if there is something for them.
     async fn recover(&self) -> bool {
-        let open = self.payment_is_open();
-        if open {
-            finish(self.ledger, self.scene).await;
-        }
-        open
+        let [payments, closures] = self.left_open();
+        finish(self.ledger, self.scene, payments, closures).await;
+        payments || closures
     }
 
-    fn payment_is_open(&self) -> bool {
+    /// Whether payments and closures are.
+    fn left_open(&self) -> [bool; 2] {
         let desk = at(self.desk);
         let items = desk.world.items(desk.state);
-        let mut due = items.values().filter_map(|i| i["due_shard"]["S"].as_str());
-        due.any(|shard| shard.starts_with("payment#"))
+        ["payment#", "closure#"].map(|kind| {
+            let mut due = items.values().filter_map(|i| i["due_shard"]["S"].as_str());
+            due.any(|shard| shard.starts_with(kind))
+        })
     }
 
     /// The journal of each account by the model, its lots by its journal, nothing pending.
@@ -257,6 +277,88 @@ fn same(wanted: &Items, found: &Items) -> bool {
             };
             early && without_hints(key, wanted) == without_hints(key, found)
         })
+}
+
+/// A pass over a job's proposals comes to one account after the other, and something else may happen
+/// between them: then what is left of each account, its proposal with it, is what some order leaves,
+/// and so is the rest.
+fn same_in_parts(possible: &[&Sequence], found: &Items) -> bool {
+    let whose = |(pk, sk): &Key| {
+        let account = pk.strip_prefix("ACCOUNT#");
+        account.or(sk.strip_prefix("PROPOSAL#")).map(str::to_owned)
+    };
+    let part = |items: &Items, of: &Option<String>| -> Items {
+        let items = items.iter().filter(|(key, _)| whose(key) == *of);
+        items
+            .map(|(key, item)| (key.clone(), item.clone()))
+            .collect()
+    };
+    let parts: BTreeSet<_> = found.keys().map(whose).collect();
+    parts.iter().all(|of| {
+        let found = part(found, of);
+        let mut wanted = possible.iter().map(|sequence| part(&sequence.left, of));
+        wanted.any(|wanted| same(&wanted, &found))
+    })
+}
+
+/// What is wrong with the jobs that are left, once all their closures are carried out.
+fn wrong_with_jobs(items: &Items) -> Vec<String> {
+    let number = |item: &Value, name: &str| -> i64 {
+        let text = item[name]["N"].as_str();
+        text.and_then(|text| text.parse().ok()).unwrap_or_default()
+    };
+    let of_job = |pk: &str, prefix: &str| -> Vec<(String, Value)> {
+        let items = items
+            .iter()
+            .filter(|((of, sk), _)| of == pk && sk.starts_with(prefix));
+        items
+            .map(|((_, sk), item)| (sk[prefix.len()..].to_owned(), item.clone()))
+            .collect()
+    };
+    let mut wrong = vec![];
+    let jobs = items.iter().filter(|((_, sk), _)| sk == "JOB");
+    for ((pk, _), job) in jobs {
+        let closures = of_job(pk, "CLOSURE#");
+        let proposals = of_job(pk, "PROPOSAL#");
+        let state = match closures.is_empty() {
+            true => "open",
+            false => "closed",
+        };
+        if job["state"]["S"] != state {
+            wrong.push(format!("the job is not {state}: {job}"));
+        }
+        for (_, closure) in &closures {
+            let progress = &closure["progress"]["M"];
+            let all = proposals.len() as i64;
+            let counted = [number(progress, "done"), number(progress, "total")] == [all, all];
+            if !counted || closure["finished"]["BOOL"] != true {
+                wrong.push(format!("not carried out for all {all}: {closure}"));
+            }
+        }
+        for (account, proposal) in &proposals {
+            let settled = proposal["settled_for"]["L"].as_array();
+            let settled: BTreeSet<_> = settled
+                .into_iter()
+                .flatten()
+                .filter_map(|reason| reason["S"].as_str())
+                .collect();
+            if settled != closures.iter().map(|(reason, _)| reason.as_str()).collect() {
+                wrong.push(format!("not settled for each closure: {proposal}"));
+            }
+            let (amount, returned) = (number(proposal, "amount"), number(proposal, "returned"));
+            let reference = pk.replacen("JOB#", "job:", 1);
+            let entries = items.iter().filter(|((pk, sk), item)| {
+                pk.strip_prefix("ACCOUNT#") == Some(account)
+                    && sk.starts_with("ENTRY#")
+                    && item["reference"]["S"] == *reference
+            });
+            let moved: i64 = entries.map(|(_, entry)| number(entry, "amount")).sum();
+            if returned > amount || moved != returned - amount {
+                wrong.push(format!("{moved} by the journal: {proposal}"));
+            }
+        }
+    }
+    wrong
 }
 
 fn is_notice_of_no_lot((pk, sk): &Key, items: &Items) -> bool {

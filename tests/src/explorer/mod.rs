@@ -8,6 +8,7 @@
 pub mod acts;
 pub mod check;
 pub mod desk;
+pub mod market;
 pub mod operation;
 pub mod search;
 pub mod world;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use connects::domain::closure::ClosureReason::{ClientCancelled, Expired, Fraud};
 use connects::ledger::Ledger;
 use tokio::runtime::Runtime;
 use tokio::task::unconstrained;
@@ -182,6 +184,8 @@ impl Explorer {
     pub fn without(tamper: Tamper) -> Self {
         let runtime = clock();
         let (desk, ledger) = runtime.block_on(desk::open(&acts::policy()));
+        // Where the job's closures are due is known before anything asks.
+        runtime.block_on(unconstrained(market::close_once(&ledger)));
         Self {
             runtime,
             operations: Operations::new(desk.clone(), ledger.clone()),
@@ -313,8 +317,7 @@ pub fn pairs() -> Vec<Case> {
         SweepGrants,
         Read,
     ];
-    let different = (0..kinds.len())
-        .flat_map(|one| (one..kinds.len()).map(move |two| [(kinds[one], 0), (kinds[two], 1)]));
+    let different = each_with_each(&kinds);
     let same = twice.iter().map(|one| [(*one, 0), (*one, 0)]);
     let elsewhere = [(Redeem, 0), (RedeemElsewhere, 1)];
     let down = downwards
@@ -384,6 +387,105 @@ pub fn triples() -> Vec<Case> {
         case(Scene::New, &[(Open, 0), (Open, 1), (OpenSecond, 2)]),
         case(Scene::New, &[(Open, 0), (SpendOne, 1), (Read, 2)]),
     ]
+}
+
+/// Pairs about a job, and one with an account's own life beside it.
+pub fn market_pairs() -> Vec<Case> {
+    use Deed::{Job, Spend, SpendOne, Suspend};
+    use market::Deed::{
+        Close, Contract, Hire, Propose, ProposeAnyhow, ProposeElsewhere, ReadJob, ReadProposal,
+        Refund, Reprice, Settle, Sweep, Withdraw,
+    };
+    let at_first = [
+        Job(Propose),
+        Job(ProposeAnyhow),
+        Job(ProposeElsewhere),
+        Job(Reprice),
+        Job(Contract),
+        Job(Close(ClientCancelled)),
+        Job(Close(Fraud)),
+        Job(Settle(Fraud)),
+        Job(ReadJob),
+        Spend,
+        Suspend,
+    ];
+    let then = [
+        Job(Propose),
+        Job(Withdraw),
+        Job(Refund),
+        Job(Hire),
+        Job(Contract),
+        Job(Close(ClientCancelled)),
+        Job(Close(Expired)),
+        Job(Settle(Expired)),
+        Job(ReadProposal),
+        SpendOne,
+    ];
+    let at_last = [
+        Job(Propose),
+        Job(Withdraw),
+        Job(Refund),
+        Job(Hire),
+        Job(Contract),
+        Job(Close(ClientCancelled)),
+        Job(Close(Fraud)),
+        Job(Settle(ClientCancelled)),
+        Job(Sweep),
+        Job(ReadJob),
+        Job(ReadProposal),
+        Spend,
+        Suspend,
+    ];
+    let twice = [
+        (Scene::Posted, Job(Propose)),
+        (Scene::Posted, Job(Close(Fraud))),
+        (Scene::Proposed, Job(Refund)),
+    ];
+    let twice = twice.map(|(scene, deed)| case(scene, &[(deed, 0), (deed, 0)]));
+    let pairs = [
+        (Scene::Posted, &at_first[..]),
+        (Scene::Proposed, &then),
+        (Scene::Cancelled, &at_last),
+    ]
+    .into_iter()
+    .flat_map(|(scene, deeds)| each_with_each(deeds).map(move |acts| case(scene, &acts)));
+    pairs
+        // What is nothing about a job is with the others.
+        .filter(|case| case.acts.iter().any(|act| matches!(act.kind, Job(_))))
+        .chain(twice)
+        .collect()
+}
+
+/// Chosen triples about a job.
+pub fn market_triples() -> Vec<Case> {
+    use Deed::{Job, Spend};
+    use market::Deed::{Close, Propose, ProposeElsewhere, Reprice, Settle, Sweep, Withdraw};
+    let expired = Job(Settle(Expired));
+    let cancelled = Job(Settle(ClientCancelled));
+    let fraud = [Job(Close(Fraud)), Job(Settle(Fraud))];
+    let triple = |scene, deeds: [Deed; 3]| {
+        let acts: Vec<_> = deeds.into_iter().zip(0..).collect();
+        case(scene, &acts)
+    };
+    vec![
+        triple(Scene::Posted, [Job(Propose), fraud[0], fraud[1]]),
+        triple(
+            Scene::Posted,
+            [Job(Propose), Job(ProposeElsewhere), fraud[0]],
+        ),
+        triple(Scene::Posted, [Job(Propose), Job(Propose), Job(Reprice)]),
+        triple(Scene::Proposed, [Job(Withdraw), fraud[0], fraud[1]]),
+        triple(Scene::Proposed, [Job(Close(Expired)), fraud[0], fraud[1]]),
+        triple(Scene::Expired, [expired, fraud[0], fraud[1]]),
+        triple(Scene::Cancelled, [cancelled, fraud[0], fraud[1]]),
+        triple(Scene::Cancelled, [cancelled, Job(Sweep), Spend]),
+    ]
+}
+
+/// Every two of them, and each with itself.
+fn each_with_each(deeds: &[Deed]) -> impl Iterator<Item = [(Deed, usize); 2]> {
+    let pairs = (0..deeds.len()).flat_map(|one| (one..deeds.len()).map(move |two| (one, two)));
+    pairs.map(|(one, two)| [(deeds[one], 0), (deeds[two], 1)])
 }
 
 /// A case of deeds, each under the key of that number.

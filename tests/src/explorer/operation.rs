@@ -8,7 +8,10 @@
 //! not matter what it read before, only how often that happened, which writes succeeded and what
 //! was due: what one attempt read is never used by the next. `Grain::Fine` forgets nothing, for a
 //! comparison. That nothing else matters is the ledger's own way of being deterministic: it has no
-//! memory beside the table, its clock is given, and its pauses decide nothing.
+//! memory beside the table, its clock is given, and its pauses decide nothing. A pass over a job's
+//! proposals does several things at once, and remembers: there nothing is forgotten but the order
+//! between what was told about one account and about another, which have nothing to do with each
+//! other until all are done.
 //!
 //! A run waits at the point it came to, on a clock of its own, until a step from there is wanted;
 //! a second step from the same point begins again.
@@ -16,10 +19,10 @@
 //! **Time.** A pause is no event. It ends before the next choice is made, and the call that comes
 //! after it is held like any other, for as long as the order says: an order in which the pause was
 //! longer is an order in which the call was held longer. Pauses beside calls that are held follow
-//! only a torn read, and are waited for too. No timer of a call runs out meanwhile: all pauses of
+//! only a torn read, or a write of a pass that failed, and are waited for too. No timer of a call runs out meanwhile: all pauses of
 //! an operation together are bounded, far below the shortest, and by a second, the ledger's grain.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Task, Poll, Wake, Waker};
@@ -33,11 +36,14 @@ use tokio::time::{Instant, sleep};
 
 use super::acts::{Act, Scene, Told};
 use super::desk::{Held, SharedDesk, at};
-use super::world::{AnswerId, CallId, World, writes};
-use crate::wire::{Answer, Broken};
+use super::world::{AnswerId, CallId, World, key_of, touched, writes};
+use crate::wire::{Answer, Broken, Call};
 
 /// Longer than the pause after a torn read.
 const TORN_PAUSE: Duration = Duration::from_millis(13);
+
+/// Longer than the pauses after the first writes that failed.
+const RETRIED: Duration = Duration::from_millis(300);
 
 /// How long an operation that waits for nothing else is watched for its next call.
 const STEP: Duration = Duration::from_millis(5);
@@ -172,20 +178,24 @@ impl Operations {
         self.overran |= run.took > MAX_TIME;
 
         history.push((call, outcome));
-        // The last group is open: what it is told next still belongs to it.
-        let mut group = essence.pop().unwrap_or_default();
-        group.push((call, outcome));
-        group.sort_unstable();
-        essence.push(group);
         let fine = beginning.grain == Grain::Fine;
-        let came = run.held.get(before..).unwrap_or_default();
-        if failed || fine || !came.is_empty() || run.told.is_some() {
-            essence.push(vec![]);
-        }
-        if failed && !fine {
-            let world = &at(&self.desk).world;
-            if came.iter().any(|held| reads_the_account(world, held.call)) {
-                essence = after_failure(world, &essence);
+        if beginning.act.kind.is_pass() && !fine {
+            essence = in_threads(&at(&self.desk).world, &history);
+        } else {
+            // The last group is open: what it is told next still belongs to it.
+            let mut group = essence.pop().unwrap_or_default();
+            group.push((call, outcome));
+            group.sort_unstable();
+            essence.push(group);
+            let came = run.held.get(before..).unwrap_or_default();
+            if failed || fine || !came.is_empty() || run.told.is_some() {
+                essence.push(vec![]);
+            }
+            if failed && !fine {
+                let world = &at(&self.desk).world;
+                if came.iter().any(|held| reads_the_account(world, held.call)) {
+                    essence = after_failure(world, &essence);
+                }
             }
         }
         let to = match self.known.get(&(beginning, essence.clone())) {
@@ -233,7 +243,7 @@ impl Operations {
             runtime: clock(),
             took: Duration::ZERO,
         };
-        run.go_on(&self.desk, false);
+        run.go_on(&self.desk, false, false);
         run
     }
 }
@@ -289,15 +299,16 @@ impl Run {
         };
         let failed = !matches!(&answer, Ok(answer) if answer.status == 200);
         let _ = held.reply.send(answer);
-        self.go_on(desk, torn);
+        self.go_on(desk, torn, failed);
         failed
     }
 
     /// Lets it do what it can, until it is at its end or all it waits for is held.
-    fn go_on(&mut self, desk: &SharedDesk, torn: bool) {
+    fn go_on(&mut self, desk: &SharedDesk, torn: bool, failed: bool) {
         at(desk).holding = true;
         let (future, flag) = (&mut self.future, &self.flag);
         let (told, held, took) = (&mut self.told, &mut self.held, &mut self.took);
+        let before = held.len();
         let work = async {
             let began = Instant::now();
             let mut go = || {
@@ -305,16 +316,18 @@ impl Run {
                 held.append(&mut at(desk).held);
                 // One that nobody listens to any more does not wait.
                 held.retain(|held| !held.reply.is_canceled());
-                (told.is_none(), held.is_empty())
+                (told.is_none(), held.len())
             };
-            let (mut goes_on, mut pauses) = go();
-            if torn && goes_on {
-                sleep(TORN_PAUSE).await;
-                (goes_on, pauses) = go();
-            }
-            while goes_on && pauses {
+            let (mut goes_on, mut calls) = go();
+            // What met a torn read or failed is tried again after a pause, beside calls that are held.
+            let patience = match (torn, failed) {
+                (_, true) => RETRIED,
+                (true, false) => TORN_PAUSE,
+                (false, false) => Duration::ZERO,
+            };
+            while goes_on && (calls == 0 || calls <= before && began.elapsed() < patience) {
                 sleep(STEP).await;
-                (goes_on, pauses) = go();
+                (goes_on, calls) = go();
             }
             *took += began.elapsed();
         };
@@ -332,6 +345,34 @@ fn poll(future: &mut Option<LocalBoxFuture<'static, Told>>, flag: &Arc<Flag>) ->
         }
     }
     None
+}
+
+/// What a pass was told about each account, in order, and about the job.
+fn in_threads(world: &World, history: &History) -> Essence {
+    let mut threads: BTreeMap<String, Vec<(CallId, Outcome)>> = BTreeMap::new();
+    for (call, outcome) in history {
+        let thread = threads.entry(whose(world.call(*call))).or_default();
+        thread.push((*call, *outcome));
+    }
+    threads.into_values().collect()
+}
+
+/// The account that a call is about, nobody's where it is about a job.
+fn whose(call: &Call) -> String {
+    let key = match call.operation.as_str() {
+        "Query" => {
+            let pk = &call.request["ExpressionAttributeValues"][":pk"]["S"];
+            Some((pk.as_str().unwrap_or_default().to_owned(), String::new()))
+        }
+        "GetItem" => Some(key_of(&call.request["Key"])),
+        _ => touched(call).into_iter().next(),
+    };
+    let (pk, sk) = key.unwrap_or_default();
+    let account = pk.strip_prefix("ACCOUNT#");
+    account
+        .or(sk.strip_prefix("PROPOSAL#"))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Whether a call reads the state of an account.

@@ -87,8 +87,8 @@ pub struct World {
     calls: Interned<Call>,
     answers: Interned<Answer>,
     known: HashMap<(StateId, CallId), (AnswerId, StateId)>,
-    /// The shards that anything due was ever in, by their numbers.
-    shards: BTreeSet<String>,
+    /// The shards that anything due was ever in.
+    shards: BTreeSet<Shard>,
 }
 
 impl World {
@@ -145,13 +145,13 @@ impl World {
         (**self.answers.get(answer.0)).clone()
     }
 
-    /// The answer to a query for what is due in a shard where nothing of this world ever is: an
-    /// account's shard is a hash of its id.
+    /// The answer to a query for what is due in a shard where nothing of this world ever is: the
+    /// shard of an account or a job is a hash of its id.
     pub fn nothing_due(&self, call: &Call) -> Option<Answer> {
         let request = &call.request;
         request.get("IndexName")?;
         let shard = request["ExpressionAttributeValues"][":shard"]["S"].as_str()?;
-        (!self.shards.contains(shard_number(shard))).then(|| Answer {
+        (!self.shards.contains(&shard_of(shard))).then(|| Answer {
             status: 200,
             body: json!({"Count": 0, "Items": [], "ScannedCount": 0}),
         })
@@ -191,7 +191,7 @@ impl World {
         }
         for item in items.values() {
             if let Some(shard) = item["due_shard"]["S"].as_str() {
-                self.shards.insert(shard_number(shard).to_owned());
+                self.shards.insert(shard_of(shard));
             }
         }
         StateId(self.states.number(items))
@@ -227,8 +227,12 @@ fn wire_key((pk, sk): &Key) -> Value {
     json!({"pk": {"S": pk}, "sk": {"S": sk}})
 }
 
-fn shard_number(shard: &str) -> &str {
-    shard.rsplit('#').next().unwrap_or_default()
+/// Whether it is of jobs, and its number.
+type Shard = (bool, String);
+
+fn shard_of(shard: &str) -> Shard {
+    let (kind, number) = shard.split_once('#').unwrap_or_default();
+    (kind == "closure", number.to_owned())
 }
 
 /// Whether a call can change anything.
@@ -239,15 +243,17 @@ pub fn writes(call: &Call) -> bool {
     )
 }
 
+/// The key of an item as it is on the wire.
+pub fn key_of(item: &Value) -> Key {
+    let part = |name: &str| item[name]["S"].as_str().unwrap().to_owned();
+    (part("pk"), part("sk"))
+}
+
 /// The items that a call writes.
 pub fn touched(call: &Call) -> Vec<Key> {
-    let key = |value: &Value| {
-        let part = |name: &str| value[name]["S"].as_str().unwrap().to_owned();
-        (part("pk"), part("sk"))
-    };
     let of = |request: &Value| match request.get("Item") {
-        Some(item) => key(item),
-        None => key(&request["Key"]),
+        Some(item) => key_of(item),
+        None => key_of(&request["Key"]),
     };
     match call.request["TransactItems"].as_array() {
         None => vec![of(&call.request)],

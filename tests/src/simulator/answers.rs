@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use connects::domain::account::{Plan, Status};
-use connects::domain::ids::{AccountId, Fingerprint, OperationId};
+use connects::domain::closure::ClosureReason;
+use connects::domain::ids::{AccountId, Fingerprint, JobId, Operation, OperationId};
+use connects::domain::job::Pricing;
 use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::policy::Policy;
 use connects::domain::promo::RedeemCommand;
+use connects::domain::proposal::ProposalState;
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus};
 use connects::domain::refund::{RefundCommand, RefundOf};
 use connects::domain::refusal::Refusal;
@@ -15,7 +18,7 @@ use connects::domain::spend::SpendCommand;
 use connects::domain::units::Connects;
 use serde_json::{Value, json};
 
-use super::snapshot::{Partition, ReceiptRow, Snapshot};
+use super::snapshot::{Partition, ProposalRow, ReceiptRow, Snapshot};
 use super::state::{Moment, Moments};
 use super::world::{Asked, Attempt, Heard};
 
@@ -28,6 +31,8 @@ pub struct Evidence<'e> {
     pub moments: &'e BTreeMap<String, Moments>,
     /// When each entry was written.
     pub committed: &'e BTreeMap<(String, u64), u64>,
+    /// When each item of a job was written first.
+    pub first: &'e BTreeMap<(String, String), u64>,
     /// What was asked and heard.
     pub attempts: &'e [Attempt],
     /// The rules.
@@ -51,6 +56,7 @@ impl Evidence<'_> {
                 .map_err(|why| format!("{why}: {attempt:?}"))?;
         }
         self.causes()?;
+        self.before_closures()?;
         self.in_order()
     }
 
@@ -71,10 +77,11 @@ impl Evidence<'_> {
         let Some(moments) = self.moments.get(attempt.account.as_str()) else {
             return &[];
         };
-        // A redemption of before is refused for what has become of the account since.
-        let natural = has_natural_key(attempt);
+        // What is done once without a key is refused for what has become of the account since.
         let done = match (&attempt.heard, self.receipt(attempt)) {
-            (Heard::Refused(_), Some(receipt)) if !natural => receipt.entry.get() as usize - 1,
+            (Heard::Refused(_), Some(receipt)) if !has_a_natural_key(attempt) => {
+                receipt.entry.get() as usize - 1
+            }
             _ => moments.len() - 1,
         };
         let by = |tick: u64| {
@@ -121,6 +128,58 @@ impl Evidence<'_> {
             | Asked::Redeem(..)
             | Asked::Change(..)
             | Asked::Reward(..) => self.acknowledged(attempt, replayed, said),
+            Asked::Propose(_, command) => {
+                self.acknowledged(attempt, replayed, said)?;
+                ensure(
+                    said["cost"].as_u64() <= Some(command.expected_cost.get()),
+                    || "dearer than expected".to_owned(),
+                )
+            }
+            Asked::Withdraw(job) => {
+                let proposal = self.proposal(attempt, job).ok_or("no proposal")?;
+                ensure(proposal.state == ProposalState::Withdrawn, || {
+                    "is not withdrawn".to_owned()
+                })
+            }
+            Asked::Decide(job, _) | Asked::LookAtProposal(job) => {
+                let row = format!("PROPOSAL#{account}");
+                let written = self.written(job, &row).ok_or("no proposal")?;
+                ensure(written < attempt.ended, || "not proposed yet".to_owned())
+            }
+            Asked::Post(job, post) => {
+                let priced = match &post.pricing {
+                    Pricing::Stated(cost) => json!(cost),
+                    Pricing::Details(_) => said["connects_required"].clone(),
+                };
+                let written = self.written(job, "JOB").ok_or("no job")?;
+                ensure(
+                    said["connects_required"] == priced && written < attempt.ended,
+                    || "posted otherwise".to_owned(),
+                )
+            }
+            Asked::Contract(job) => {
+                let row = format!("CONTRACT#{account}");
+                let written = self.written(job, &row).ok_or("no contract")?;
+                ensure(
+                    written < attempt.ended && said["contracts"].as_u64() >= Some(1),
+                    || "not contracted yet".to_owned(),
+                )
+            }
+            Asked::Close(job, reason) => {
+                let row = format!("CLOSURE#{}", reason.as_str());
+                let written = self.written(job, &row).ok_or("no closure")?;
+                ensure(written < attempt.ended && said["state"] != "open", || {
+                    "not closed yet".to_owned()
+                })
+            }
+            Asked::LookAtJob(job) => {
+                let closed = self.closed(job);
+                let possible = match said["state"].as_str() {
+                    Some("open") => closed.is_none_or(|at| at > attempt.begun),
+                    _ => closed.is_some_and(|at| at < attempt.ended),
+                };
+                ensure(possible, || "was in that state at no time".to_owned())
+            }
             Asked::Open(_) => {
                 let tick = self.tick(account, 1)?;
                 let now = attempt.begun < tick;
@@ -196,7 +255,8 @@ impl Evidence<'_> {
             ensure(said == answer, || "another answer".to_owned())?;
             return self.left_that_balance(attempt, receipt, said);
         }
-        ensure(said["amount"] == json!(receipt.amount), || {
+        let amount = said.get("amount").unwrap_or(&said["cost"]);
+        ensure(*amount == json!(receipt.amount), || {
             "another amount".to_owned()
         })?;
         let lots: Vec<Value> = receipt
@@ -233,7 +293,7 @@ impl Evidence<'_> {
 
     fn receipt(&self, attempt: &Attempt) -> Option<&ReceiptRow> {
         let (id, _) = operation(attempt)?;
-        self.partition(&attempt.account)?.receipts.get(id.as_str())
+        self.partition(&attempt.account)?.operation(&id)
     }
 
     fn bought(
@@ -243,11 +303,7 @@ impl Evidence<'_> {
         command: &PurchaseCommand,
         said: &Value,
     ) -> Checked {
-        let id = OperationId::derive(
-            &attempt.account,
-            connects::domain::ids::Operation::Purchase,
-            key,
-        );
+        let id = OperationId::derive(&attempt.account, Operation::Purchase, key);
         let partition = self.partition(&attempt.account).ok_or("no account")?;
         let purchase = partition
             .purchases
@@ -278,11 +334,11 @@ impl Evidence<'_> {
         let reused = matches!(refusal, Refusal::IdempotencyKeyReused);
         if let (Some(receipt), Some((_, fingerprint))) = (receipt, operation(attempt)) {
             let same = receipt.fingerprint == fingerprint;
-            let natural = has_natural_key(attempt);
+            let natural = has_a_natural_key(attempt);
             ensure(!(before(receipt) && same) || natural, || {
                 format!("refused though {receipt:?}")
             })?;
-            ensure(!before(receipt) || same || reused, || {
+            ensure(!before(receipt) || same || reused || natural, || {
                 "not the refusal of a key that is taken".to_owned()
             })?;
             ensure(!(reused && same), || {
@@ -316,19 +372,24 @@ impl Evidence<'_> {
                 })
             }
             Refusal::RefundExceedsSpend { returnable } => self.exceeded(attempt, *returnable),
-            Refusal::SpendNotFound => match &attempt.asked {
-                Asked::Refund(_, command) => {
-                    let spend = self.spend_of(attempt, command);
-                    ensure(!spend.is_some_and(before), || "it was spent".to_owned())
+            Refusal::SpendNotFound | Refusal::ProposalNotFound
+                if matches!(attempt.asked, Asked::Refund(..)) =>
+            {
+                match &attempt.asked {
+                    Asked::Refund(_, command) => {
+                        let spend = self.spend_of(attempt, command);
+                        ensure(!spend.is_some_and(before), || "it was spent".to_owned())
+                    }
+                    _ => Err("no such refusal".to_owned()),
                 }
-                _ => Err("no such refusal".to_owned()),
-            },
-            Refusal::PromoAlreadyRedeemed { .. } => {
-                let receipt = receipt.ok_or("it was never redeemed")?;
+            }
+            Refusal::PromoAlreadyRedeemed { .. } | Refusal::AlreadyProposed { .. } => {
+                let receipt = receipt.ok_or("it was never done")?;
                 let tick = self.tick(&attempt.account, receipt.entry.get())?;
-                ensure(tick < attempt.ended, || "not redeemed yet".to_owned())?;
+                ensure(tick < attempt.ended, || "not done yet".to_owned())?;
                 let own = matches!(&attempt.asked,
-                    Asked::Redeem(Some(key), _) if receipt.key.as_ref() == Some(key));
+                    Asked::Redeem(Some(key), _) | Asked::Propose(Some(key), _)
+                        if receipt.key.as_ref() == Some(key));
                 ensure(!own, || "by this very request".to_owned())
             }
             Refusal::RewardAlreadyGiven { existing } => {
@@ -363,6 +424,16 @@ impl Evidence<'_> {
                 }
                 _ => Err("no such refusal".to_owned()),
             },
+            Refusal::JobClosed | Refusal::JobNotFound | Refusal::ProposalNotFound => {
+                self.refused_by_the_job(attempt, refusal)
+            }
+            Refusal::PriceChanged { expected, required } => match &attempt.asked {
+                Asked::Propose(_, command) => ensure(
+                    *expected == command.expected_cost && required > expected,
+                    || "no dearer than expected".to_owned(),
+                ),
+                _ => Err("no such refusal".to_owned()),
+            },
             Refusal::PromoExhausted => {
                 let left = self
                     .snapshot
@@ -381,11 +452,83 @@ impl Evidence<'_> {
         }
     }
 
-    fn spend_of(&self, attempt: &Attempt, command: &RefundCommand) -> Option<&ReceiptRow> {
-        let RefundOf::SpendId(id) = &command.of else {
-            return None;
+    /// The job was closed already, or not there yet, or not proposed on.
+    fn refused_by_the_job(&self, attempt: &Attempt, refusal: &Refusal) -> Checked {
+        let job = match &attempt.asked {
+            Asked::Propose(_, command) => &command.job_id,
+            Asked::Withdraw(job)
+            | Asked::Decide(job, _)
+            | Asked::Post(job, _)
+            | Asked::Contract(job)
+            | Asked::Close(job, _)
+            | Asked::LookAtJob(job)
+            | Asked::LookAtProposal(job) => job,
+            _ => return Err("no such refusal".to_owned()),
         };
-        self.partition(&attempt.account)?.receipts.get(id.as_str())
+        let row = format!("PROPOSAL#{}", attempt.account);
+        let later = |written: Option<u64>| written.is_none_or(|at| at > attempt.begun);
+        let so = match refusal {
+            Refusal::JobNotFound => later(self.written(job, "JOB")),
+            Refusal::ProposalNotFound => later(self.written(job, &row)),
+            _ => self.closed(job).is_some_and(|at| at < attempt.ended),
+        };
+        ensure(so, || "it was not so".to_owned())
+    }
+
+    /// When an item of a job was first written.
+    fn written(&self, job: &JobId, row: &str) -> Option<u64> {
+        let key = (format!("JOB#{job}"), row.to_owned());
+        self.first.get(&key).copied()
+    }
+
+    /// When a job was first closed.
+    fn closed(&self, job: &JobId) -> Option<u64> {
+        let rows = ClosureReason::ALL.map(|reason| format!("CLOSURE#{}", reason.as_str()));
+        rows.iter().filter_map(|row| self.written(job, row)).min()
+    }
+
+    fn proposal(&self, attempt: &Attempt, job: &JobId) -> Option<&ProposalRow> {
+        let partition = self.partition(&attempt.account)?;
+        partition.proposals.get(job.as_str())
+    }
+
+    /// A closed job takes no proposals, and what a closure was decided by is how the job stood when
+    /// it was asked for.
+    fn before_closures(&self) -> Checked {
+        for (id, partition) in &self.snapshot.jobs {
+            let job = JobId::try_new(id).map_err(|why| why.to_string())?;
+            let closed = self.closed(&job).unwrap_or(u64::MAX);
+            for account in &partition.proposals {
+                let row = format!("PROPOSAL#{account}");
+                let proposed = self.written(&job, &row).ok_or("nobody proposed")?;
+                ensure(proposed < closed, || {
+                    format!("{account} proposed on {id} at {proposed}, closed at {closed}")
+                })?;
+            }
+            let contracts = partition.contracts.iter();
+            let contracts = contracts.map(|account| format!("CONTRACT#{account}"));
+            let contracted = contracts.filter_map(|row| self.written(&job, &row)).min();
+            for closure in &partition.closures {
+                let row = format!("CLOSURE#{}", closure.reason.as_str());
+                let closed = self.written(&job, &row).ok_or("nobody closed it")?;
+                let before = contracted.is_some_and(|at| at < closed);
+                ensure(closure.had_contract == before, || {
+                    format!("contracted at {contracted:?}, closed at {closed}: {closure:?}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn spend_of(&self, attempt: &Attempt, command: &RefundCommand) -> Option<&ReceiptRow> {
+        let partition = self.partition(&attempt.account)?;
+        match &command.of {
+            RefundOf::SpendId(id) => partition.receipts.get(id.as_str()),
+            RefundOf::JobId(job) => {
+                let proposal = partition.proposals.get(job.as_str())?;
+                Some(&proposal.charge)
+            }
+        }
     }
 
     /// So much was left of the spend at some time, and more was asked for.
@@ -399,7 +542,10 @@ impl Evidence<'_> {
             None => returnable.is_zero(),
         };
         ensure(asked_too_much, || "that much was left".to_owned())?;
-        let reference = format!("spend:{}", spend.id);
+        let reference = match &command.of {
+            RefundOf::SpendId(id) => format!("spend:{id}"),
+            RefundOf::JobId(job) => format!("job:{job}"),
+        };
         let partition = self.partition(&attempt.account).ok_or("no account")?;
         self.saw(attempt, "that was left", |moment| {
             let returns = partition.journal.iter().filter(|entry| {
@@ -418,7 +564,7 @@ impl Evidence<'_> {
     /// Whatever happened, somebody asked for it and was not refused.
     fn causes(&self) -> Checked {
         for (account, partition) in &self.snapshot.partitions {
-            for receipt in partition.receipts.values() {
+            for receipt in partition.operations() {
                 let key = (format!("ACCOUNT#{account}"), receipt.entry.get());
                 let tick = self.committed.get(&key).copied().unwrap_or(0);
                 let mut said = BTreeSet::new();
@@ -475,6 +621,14 @@ impl Evidence<'_> {
     }
 }
 
+/// Whether the request can only be done once, under whatever key.
+fn has_a_natural_key(attempt: &Attempt) -> bool {
+    matches!(
+        attempt.asked,
+        Asked::Redeem(..) | Asked::Reward(..) | Asked::Propose(..)
+    )
+}
+
 /// The operation that a request with a receipt is, and what it must agree with.
 fn operation(attempt: &Attempt) -> Option<(OperationId, Fingerprint)> {
     let account = &attempt.account;
@@ -482,6 +636,11 @@ fn operation(attempt: &Attempt) -> Option<(OperationId, Fingerprint)> {
         Asked::Spend(key, command) => Some((SpendCommand::id(account, key), command.fingerprint())),
         Asked::Refund(key, command) => {
             Some((RefundCommand::id(account, key), command.fingerprint()))
+        }
+        Asked::Propose(_, command) => {
+            let job = command.job_id.as_str();
+            let id = OperationId::derive(account, Operation::Proposal, job);
+            Some((id, command.fingerprint()))
         }
         Asked::Redeem(_, code) => {
             let command = RedeemCommand { code: code.clone() };
@@ -493,11 +652,6 @@ fn operation(attempt: &Attempt) -> Option<(OperationId, Fingerprint)> {
         Asked::Reward(_, command) => Some((command.id(account), command.fingerprint())),
         _ => None,
     }
-}
-
-/// Whether a request is told what was done before also where it is not the one that did it.
-fn has_natural_key(attempt: &Attempt) -> bool {
-    matches!(attempt.asked, Asked::Redeem(..) | Asked::Reward(..))
 }
 
 /// Whether a plan change does something to an account of that plan with that one to come.

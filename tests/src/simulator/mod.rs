@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use connects::domain::account::{Kind, Open};
-use connects::domain::ids::{AccountId, PersonId, PromoCode};
+use connects::domain::ids::{AccountId, JobId, PersonId, PromoCode};
 use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::time::Time;
@@ -160,11 +160,14 @@ impl Simulator {
         policy.lots.valid_months = *[1, 2, 12, 12].get(fastrand::usize(0..4)).unwrap_or(&12);
         let world = World {
             ledger: Ledger::new(Store::new(client, TABLE), policy),
+            table: emulated.clone(),
             faults: faults.clone(),
             epoch: epoch(),
             begun: Instant::now(),
             accounts: accounts(),
             codes: vec![],
+            jobs: jobs(),
+            streamed: RefCell::default(),
             attempts: RefCell::default(),
             requests: RefCell::default(),
             complaints: RefCell::default(),
@@ -179,6 +182,8 @@ impl Simulator {
         world.faults.start(weather());
         let openers = (0..world.accounts.len()).flat_map(|place| [place, place]);
         join_all(openers.map(|place| world.opener(place))).await;
+        let posters = (0..world.jobs.len()).map(|place| world.poster(place));
+        join_all(posters).await;
         if fastrand::u32(0..12) == 0 {
             world.faults.stop();
             let lots = fastrand::usize(110..150);
@@ -213,12 +218,19 @@ async fn burst(world: &World) {
     let clients = (0..fastrand::u32(1..=4)).map(|_| world.client(fastrand::usize(1..=5)));
     let schedulers = (0..fastrand::usize(0..=1)).map(|_| world.scheduler());
     let readers = (0..fastrand::u32(0..=1)).map(|_| world.reader());
-    futures::join!(join_all(clients), join_all(schedulers), join_all(readers));
+    futures::join!(
+        join_all(clients),
+        join_all(schedulers),
+        join_all(readers),
+        world.stream()
+    );
 }
 
-/// The schedules run until nothing is due; unless `all` do, only the one of payments.
+/// The schedules run until nothing is due; unless `all` do, only those of payments and closures.
 async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), String> {
-    let open = |(_, what): &&(String, String)| all || what.contains("RECEIPT#");
+    let open = |(_, what): &&(String, String)| {
+        all || what.contains("RECEIPT#") || what.contains("CLOSURE#")
+    };
     for round in 0..ROUNDS {
         let now = world.now(0);
         let until = connects::domain::time::text(now);
@@ -232,7 +244,12 @@ async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), Str
             now,
             deadline: Instant::now() + ALL_DONE,
         };
-        for (kind, word) in [(0, "PROFILE"), (1, "LOT#"), (2, "RECEIPT#")] {
+        for (kind, word) in [
+            (0, "PROFILE"),
+            (1, "LOT#"),
+            (2, "CLOSURE#"),
+            (3, "RECEIPT#"),
+        ] {
             if !due.iter().any(|(_, what)| what.contains(word)) {
                 continue;
             }
@@ -253,6 +270,7 @@ async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<(), St
     let policy = world.ledger.policy();
     let moments = state::check(&snapshot)?;
     state::check_paid(&snapshot)?;
+    state::check_returned(&snapshot)?;
     if all {
         state::check_settled(&snapshot, policy, world.now(0))?;
     }
@@ -266,6 +284,7 @@ async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<(), St
         snapshot: &snapshot,
         moments: &moments,
         committed: &world.faults.committed(),
+        first: &world.faults.first_written(),
         attempts: &attempts,
         policy,
     };
@@ -292,6 +311,12 @@ fn accounts() -> Vec<(AccountId, Open)> {
         (AccountId::try_new(&format!("a{number}")).unwrap(), open)
     };
     (0..fastrand::u32(1..=3)).map(account).collect()
+}
+
+/// A few jobs, or none.
+fn jobs() -> Vec<JobId> {
+    let job = |number| JobId::try_new(&format!("j{number}")).unwrap();
+    (0..fastrand::u32(0..=3)).map(job).collect()
 }
 
 /// Some day, often one whose number not every month has.

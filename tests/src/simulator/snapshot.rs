@@ -1,17 +1,22 @@
 //! The whole table at one moment, read past the store: what is checked must not be read by what is
 //! checked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::str::FromStr;
 
 use chrono::NaiveDate;
 use connects::domain::account::{Balance, Kind, Plan, Status};
-use connects::domain::ids::{Fingerprint, LotId, OperationId, PersonId, Reason, Reference, Seq};
+use connects::domain::closure::{Closure, ClosureReason};
+use connects::domain::ids::{
+    AccountId, Fingerprint, JobId, LotId, OperationId, PersonId, Reason, Reference, Seq,
+};
+use connects::domain::job::Job;
 use connects::domain::journal::{Entry, EntryType};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::lot::{Birth, Lot, Slice, Source};
 use connects::domain::promo::{Promo, Slot};
+use connects::domain::proposal::{FreeReason, ProposalState};
 use connects::domain::purchase::Purchase;
 use connects::domain::seal::Seal;
 use connects::domain::time::{Time, as_text};
@@ -37,6 +42,8 @@ pub struct Snapshot {
     pub slots: BTreeMap<(String, u32), Slot>,
     /// What the provider remembers, by purchase.
     pub charges: HashMap<String, SandboxCharge>,
+    /// By job.
+    pub jobs: BTreeMap<String, JobPartition>,
     /// What stands in the index: when it is due, and what it is.
     pub due: Vec<(String, String)>,
 }
@@ -54,6 +61,42 @@ pub struct Partition {
     pub receipts: BTreeMap<String, ReceiptRow>,
     /// Its purchases, by id.
     pub purchases: BTreeMap<String, Purchase>,
+    /// Its proposals, by job.
+    pub proposals: BTreeMap<String, ProposalRow>,
+}
+
+/// One job.
+#[derive(Debug, Default)]
+pub struct JobPartition {
+    /// The job.
+    pub job: Option<Job>,
+    /// Why it was closed.
+    pub closures: Vec<Closure>,
+    /// The accounts that contracts on it were made with.
+    pub contracts: BTreeSet<String>,
+    /// The accounts that proposed on it.
+    pub proposals: BTreeSet<String>,
+}
+
+/// A proposal as it is stored.
+#[derive(Debug, Deserialize)]
+pub struct ProposalRow {
+    /// What it took, and what of that came back.
+    #[serde(flatten)]
+    pub charge: ReceiptRow,
+    /// On which job.
+    pub job_id: JobId,
+    /// Whose.
+    pub account_id: AccountId,
+    /// Why it took nothing, if so.
+    pub free_reason: Option<FreeReason>,
+    /// The version of the job's price.
+    pub job_version: u64,
+    /// Where it stands.
+    pub state: ProposalState,
+    /// The closures that it was settled for.
+    #[serde(default)]
+    pub settled_for: BTreeSet<ClosureReason>,
 }
 
 /// A profile as it is stored.
@@ -251,6 +294,11 @@ impl Snapshot {
                 let place = place.parse().map_err(|_| pk.clone())?;
                 self.slots.insert((code.to_owned(), place), read(item)?);
             }
+            ("JOB", row) => self.jobs.entry(id.to_owned()).or_default().sort_in(
+                row,
+                item,
+                &mut self.partitions,
+            )?,
             ("SANDBOX", _) => {
                 self.charges.insert(id.to_owned(), read(item)?);
             }
@@ -260,7 +308,47 @@ impl Snapshot {
     }
 }
 
+impl JobPartition {
+    fn sort_in(
+        &mut self,
+        row: &str,
+        item: &Value,
+        partitions: &mut BTreeMap<String, Partition>,
+    ) -> Result<(), String> {
+        match row {
+            "JOB" => self.job = Some(read(item)?),
+            "CLOSURE" => self.closures.push(read(item)?),
+            "CONTRACT" => {
+                let sk = item["sk"].as_str().unwrap_or_default();
+                let (_, account) = sk.split_once('#').unwrap_or_default();
+                self.contracts.insert(account.to_owned());
+            }
+            "PROPOSAL" => {
+                let proposal: ProposalRow = read(item)?;
+                let account = proposal.account_id.to_string();
+                self.proposals.insert(account.clone());
+                let partition = partitions.entry(account).or_default();
+                let job = proposal.job_id.to_string();
+                partition.proposals.insert(job, proposal);
+            }
+            _ => return Err(format!("no such item: {item}")),
+        }
+        Ok(())
+    }
+}
+
 impl Partition {
+    /// Everything that is an operation with an entry of its own.
+    pub fn operations(&self) -> impl Iterator<Item = &ReceiptRow> {
+        let proposals = self.proposals.values().map(|proposal| &proposal.charge);
+        self.receipts.values().chain(proposals)
+    }
+
+    /// The operation of that id.
+    pub fn operation(&self, id: &OperationId) -> Option<&ReceiptRow> {
+        self.operations().find(|receipt| receipt.id == *id)
+    }
+
     fn sort_in(&mut self, row: &str, sk: &str, item: &Value) -> Result<(), String> {
         match row {
             "ENTRY" => self.journal.push(read::<EntryRow>(item)?.entry()?),

@@ -4,17 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 use connects::domain::account::{Kind, Plan, Status};
+use connects::domain::closure::{Closure, ClosureReason, Progress};
 use connects::domain::cycle;
+use connects::domain::ids::Reference;
+use connects::domain::job::JobState;
 use connects::domain::journal::{Entry, EntryType};
 use connects::domain::lot::{Birth, Lot, Source, first_instant_after, last_of};
 use connects::domain::policy::Policy;
+use connects::domain::proposal::{FreeReason, ProposalState};
 use connects::domain::purchase::{Purchase, PurchaseStatus};
 use connects::domain::time::{Time, midnight};
 use connects::domain::units::Connects;
 use connects::store::SandboxCharge;
 use serde_json::{Value, json};
 
-use super::snapshot::{Partition, ProfileRow, ReceiptRow, Snapshot};
+use super::snapshot::{JobPartition, Partition, ProfileRow, ProposalRow, ReceiptRow, Snapshot};
 use crate::model::Model;
 
 /// What an account was after one of its entries.
@@ -106,6 +110,9 @@ pub fn check(snapshot: &Snapshot) -> Result<BTreeMap<String, Moments>, String> {
     }
     persons(snapshot)?;
     promos(snapshot)?;
+    for (id, job) in &snapshot.jobs {
+        self::job(snapshot, id, job).map_err(|why| format!("job {id}: {why}"))?;
+    }
     Ok(all)
 }
 
@@ -157,7 +164,9 @@ fn replay(partition: &Partition, profile: &ProfileRow) -> Result<Moments, String
     let mut moments = vec![moment.clone()];
     for entry in &partition.journal {
         if entry.entry_type == EntryType::Spend {
-            let may = moment.status == Status::Active && moment.model.debt() == 0;
+            // A proposal that takes nothing is no spending: a debt is not in its way.
+            let in_debt = moment.model.debt() > 0 && entry.amount != 0;
+            let may = moment.status == Status::Active && !in_debt;
             ensure(may, || {
                 format!("spent while suspended or in debt: {entry:?}")
             })?;
@@ -206,7 +215,7 @@ fn with_pending(stored: &[Lot], pending: &[Lot]) -> Vec<Lot> {
 /// Each operation has one entry and each such entry one operation.
 fn receipts(partition: &Partition) -> Result<(), String> {
     let mut owners = BTreeMap::new();
-    for receipt in partition.receipts.values() {
+    for receipt in partition.operations() {
         let other = owners.insert(receipt.entry, receipt);
         ensure(other.is_none(), || {
             format!("two operations under entry {}", receipt.entry)
@@ -214,7 +223,10 @@ fn receipts(partition: &Partition) -> Result<(), String> {
     }
     for entry in &partition.journal {
         let prefix = match (entry.entry_type, entry.reason.as_str()) {
+            (EntryType::Spend, "proposal") => "pr_",
             (EntryType::Spend, _) => "sp_",
+            // What a closure gives back is written down with the proposal.
+            (EntryType::Return, reason) if ClosureReason::of(reason).is_some() => continue,
             (EntryType::Return, _) => "rf_",
             (EntryType::Issue, "promo_grant") => "rd_",
             (EntryType::Issue, "rising_talent" | "skill_certification") => "rw_",
@@ -247,11 +259,14 @@ fn receipts(partition: &Partition) -> Result<(), String> {
         ensure(same, || format!("{receipt:?} is not of {entry:?}"))?;
     }
     ensure(owners.is_empty(), || format!("no entry: {owners:?}"))?;
-    partition
-        .receipts
-        .values()
-        .filter(|receipt| receipt.id.as_str().starts_with("sp_"))
-        .try_for_each(|spend| returns(partition, spend))
+    let spends = partition.receipts.values();
+    let spends = spends.filter(|receipt| receipt.id.as_str().starts_with("sp_"));
+    let spends = spends.map(|spend| (format!("spend:{}", spend.id), spend));
+    let proposals = partition.proposals.iter();
+    let proposals = proposals.map(|(job, proposal)| (format!("job:{job}"), &proposal.charge));
+    spends
+        .chain(proposals)
+        .try_for_each(|(reference, spend)| returns(partition, &reference, spend))
 }
 
 /// What an upgrade's transaction issued after its entry, as it is answered: the built-in policy's two
@@ -281,8 +296,7 @@ fn is_agency(partition: &Partition) -> bool {
 }
 
 /// What came back of a spend: no more than was spent, last taken first.
-fn returns(partition: &Partition, spend: &ReceiptRow) -> Result<(), String> {
-    let reference = format!("spend:{}", spend.id);
+fn returns(partition: &Partition, reference: &str, spend: &ReceiptRow) -> Result<(), String> {
     let about = |entry: &&Entry| {
         entry
             .reference
@@ -448,6 +462,109 @@ fn promos(snapshot: &Snapshot) -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+/// A job is as its closures have it, and a closure that is carried out has come to every proposal.
+fn job(snapshot: &Snapshot, id: &str, partition: &JobPartition) -> Result<(), String> {
+    let job = partition.job.as_ref().ok_or("was never posted")?;
+    let closures = &partition.closures;
+    let all_done = closures.iter().all(|closure| !closure.is_pending());
+    let state = match (closures.is_empty(), all_done) {
+        (true, _) => JobState::Open,
+        (false, false) => JobState::Closing,
+        (false, true) => JobState::Closed,
+    };
+    ensure(job.state == state, || format!("{job:?} has {closures:?}"))?;
+    ensure(job.contracts as usize == partition.contracts.len(), || {
+        format!("{job:?} counts {:?}", partition.contracts)
+    })?;
+    let proposals = partition.proposals.iter().filter_map(|account| {
+        let partition = snapshot.partitions.get(account)?;
+        partition
+            .proposals
+            .get(id)
+            .map(|proposal| (partition, proposal))
+    });
+    let proposals: Vec<_> = proposals.collect();
+    for closure in closures {
+        let Progress { done, total, .. } = closure.progress;
+        let count = proposals.len() as u64;
+        ensure(
+            total.is_none_or(|total| total == count) && done <= count,
+            || format!("{count} proposals, not as {closure:?} counts"),
+        )?;
+        ensure(closure.is_pending() || done == count, || {
+            format!("{count} proposals, not all for {closure:?}")
+        })?;
+    }
+    let finished = closures.iter().filter(|closure| !closure.is_pending());
+    let finished: BTreeSet<_> = finished.map(|closure| closure.reason).collect();
+    for (partition, proposal) in &proposals {
+        let all: BTreeSet<_> = closures.iter().map(|closure| closure.reason).collect();
+        let settled = &proposal.settled_for;
+        ensure(
+            settled.is_superset(&finished) && settled.is_subset(&all),
+            || format!("settled for other closures than {closures:?}: {proposal:?}"),
+        )?;
+        settled_as_decided(partition, proposal, closures)?;
+        let price = match proposal.free_reason {
+            Some(FreeReason::Invited) => 0,
+            _ if proposal.job_version != job.version => continue,
+            _ => job.connects_required.get(),
+        };
+        ensure(proposal.charge.amount.get() == price, || {
+            format!("{price} by {job:?}: {proposal:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// What came back of a proposal, closure by closure: all that had not come back before, once, if it
+/// was decided so when the closure was asked for.
+fn settled_as_decided(
+    partition: &Partition,
+    proposal: &ProposalRow,
+    closures: &[Closure],
+) -> Result<(), String> {
+    let reference = format!("job:{}", proposal.job_id);
+    let returned = |reason: &str| {
+        let entries = partition.journal.iter().filter(|entry| {
+            let about = entry.reference.as_ref().map(Reference::as_str);
+            entry.entry_type == EntryType::Return
+                && about == Some(&reference)
+                && entry.reason.as_str() == reason
+        });
+        entries.count()
+    };
+    let withdrawn = proposal.state == ProposalState::Withdrawn;
+    let mut all_back = false;
+    for closure in closures {
+        let terms = closure.terms;
+        let gives = terms.returned
+            && !(terms.unless_contract && closure.had_contract)
+            && (terms.includes_withdrawn || !withdrawn);
+        let settled = proposal.settled_for.contains(&closure.reason);
+        let times = returned(closure.reason.as_str());
+        ensure(times <= usize::from(gives && settled), || {
+            format!("{times} returns for {closure:?}: {proposal:?}")
+        })?;
+        all_back |= gives && settled;
+    }
+    let charge = &proposal.charge;
+    ensure(!all_back || charge.returned == charge.amount, || {
+        format!("not all came back for {closures:?}: {proposal:?}")
+    })
+}
+
+/// What holds once every closure is carried out.
+///
+/// # Errors
+/// Says which job is not closed.
+pub fn check_returned(snapshot: &Snapshot) -> Result<(), String> {
+    let open = |closure: &&Closure| closure.is_pending();
+    let mut left = snapshot.jobs.values().flat_map(|job| &job.closures);
+    let left = left.find(open);
+    ensure(left.is_none(), || format!("never carried out: {left:?}"))
 }
 
 /// What holds once recovery has run: money is taken for what is credited, and for nothing else.

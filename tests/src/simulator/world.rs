@@ -1,6 +1,7 @@
 //! Clients and schedulers at work on a few accounts: what they ask for, and what they hear.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,12 +9,15 @@ use std::task::Poll;
 
 use chrono::TimeDelta;
 use connects::domain::account::{Amend, Open, Status};
+use connects::domain::closure::ClosureReason;
 use connects::domain::draft::{Draft, MAX_ACTIONS};
-use connects::domain::ids::{AccountId, OperationId, PromoCode};
+use connects::domain::ids::{AccountId, JobId, OperationId, PromoCode};
+use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::lot::{Lot, Source};
 use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::promo::Terms;
+use connects::domain::proposal::{Decision, FreeReason, ProposeCommand};
 use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
@@ -23,13 +27,16 @@ use connects::domain::time::{Time, midnight};
 use connects::domain::units::Connects;
 use connects::ledger::{Context, Error, Fault as Broken, Ledger, Outcome, Report};
 use connects::payments::Sandbox;
-use connects::store::StoreError;
+use connects::store::{ItemKey, StoreError};
+use futures::future::join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
+use super::TABLE;
 use crate::faults::{Fault, Faults};
 use crate::table::spend;
+use crate::wire::{Call, Emulated};
 
 /// What a client can ask for.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +67,22 @@ pub enum Asked {
     Look,
     /// Which lots there are.
     Lots,
+    /// To propose on a job.
+    Propose(Option<IdempotencyKey>, ProposeCommand),
+    /// To take a proposal back.
+    Withdraw(JobId),
+    /// To note what the client made of a proposal.
+    Decide(JobId, Decision),
+    /// To post a job, or to change what it costs.
+    Post(JobId, PostJob),
+    /// To note a contract.
+    Contract(JobId),
+    /// To close a job.
+    Close(JobId, ClosureReason),
+    /// How a job stands.
+    LookAtJob(JobId),
+    /// How a proposal stands.
+    LookAtProposal(JobId),
 }
 
 /// What a client heard.
@@ -102,6 +125,8 @@ pub struct Attempt {
 pub struct World {
     /// The ledger, behind the faults.
     pub ledger: Ledger,
+    /// The table, as its stream sees it.
+    pub table: Emulated,
     /// What goes wrong.
     pub faults: Arc<Faults>,
     /// When it all began.
@@ -112,6 +137,10 @@ pub struct World {
     pub accounts: Vec<(AccountId, Open)>,
     /// The promo codes.
     pub codes: Vec<(PromoCode, Terms)>,
+    /// The jobs.
+    pub jobs: Vec<JobId>,
+    /// The closures that the stream has told of.
+    pub streamed: RefCell<BTreeSet<(JobId, ClosureReason)>>,
     /// What was asked, in the order in which it ended.
     pub attempts: RefCell<Vec<Attempt>>,
     /// Everything that may be asked again.
@@ -280,6 +309,34 @@ impl World {
                     .await?,
             ),
             Asked::Look => said(Outcome::Applied(ledger.account(context, account).await?)),
+            Asked::Propose(key, command) => {
+                let proposed = ledger.propose(context, account, key.as_ref(), command);
+                said(proposed.await?)
+            }
+            Asked::Withdraw(job) => {
+                let withdrawn = ledger.withdraw(context, account, job).await?;
+                said(Outcome::Applied(withdrawn))
+            }
+            Asked::Decide(job, decision) => {
+                let decided = ledger.decide(context, account, job, *decision).await?;
+                said(Outcome::Applied(decided))
+            }
+            Asked::Post(job, post) => {
+                let (_, view) = ledger.post_job(context, job, post).await?;
+                said(Outcome::Applied(view))
+            }
+            Asked::Contract(job) => {
+                let contracted = ledger.contract(context, job, account).await?;
+                said(Outcome::Applied(contracted))
+            }
+            Asked::Close(job, reason) => {
+                said(Outcome::Applied(ledger.close(context, job, *reason).await?))
+            }
+            Asked::LookAtJob(job) => said(Outcome::Applied(ledger.job(context, job).await?)),
+            Asked::LookAtProposal(job) => {
+                let proposal = ledger.proposal(context, account, job).await?;
+                said(Outcome::Applied(proposal))
+            }
             Asked::Lots => {
                 let lots = ledger.lots(context, account).await?;
                 let sum: Connects = lots.iter().map(Lot::remaining).sum();
@@ -305,7 +362,8 @@ impl World {
 
     fn new_request(&self) -> (AccountId, Asked) {
         let (account, open) = pick(&self.accounts).cloned().unwrap();
-        let asked = match fastrand::u32(0..100) {
+        let asked = match fastrand::u32(0..150) {
+            100.. => self.about_a_job(),
             0..36 => Asked::Spend(key(), spend(self.amount())),
             36..51 => self.refund().unwrap_or(Asked::Look),
             51..63 => Asked::Buy(key(), purchase()),
@@ -338,6 +396,49 @@ impl World {
         }
     }
 
+    /// Proposals most often, closures now and then.
+    fn about_a_job(&self) -> Asked {
+        let Some(job) = pick(&self.jobs).cloned() else {
+            return Asked::Look;
+        };
+        match fastrand::u32(0..50) {
+            0..20 => Asked::Propose(
+                chance(70).then(key),
+                ProposeCommand {
+                    job_id: job,
+                    expected_cost: Connects::new(fastrand::u64(2..=12)),
+                    free_reason: chance(8).then_some(FreeReason::Invited),
+                },
+            ),
+            20..23 => Asked::Withdraw(job),
+            23..25 => Asked::Decide(
+                job,
+                match fastrand::bool() {
+                    true => Decision::Hired,
+                    false => Decision::ClientDeclined,
+                },
+            ),
+            25..30 => self.post(job),
+            30..33 => Asked::Contract(job),
+            33..38 => {
+                let reasons = ClosureReason::ALL;
+                let reason = reasons[fastrand::usize(0..reasons.len())];
+                Asked::Close(job, reason)
+            }
+            38..44 => self.refund_of(RefundOf::JobId(job)),
+            44..47 => Asked::LookAtJob(job),
+            _ => Asked::LookAtProposal(job),
+        }
+    }
+
+    fn post(&self, job: JobId) -> Asked {
+        let post = PostJob {
+            posted_at: self.epoch,
+            pricing: Pricing::Stated(Connects::new(fastrand::u64(3..=9))),
+        };
+        Asked::Post(job, post)
+    }
+
     fn amount(&self) -> u64 {
         match fastrand::u32(0..100) {
             0..75 => fastrand::u64(1..=20),
@@ -364,6 +465,10 @@ impl World {
 
     fn refund(&self) -> Option<Asked> {
         let (_, spend) = pick(&self.spends()).cloned()?;
+        Some(self.refund_of(RefundOf::SpendId(spend)))
+    }
+
+    fn refund_of(&self, of: RefundOf) -> Asked {
         let amount = match chance(50) {
             true => None,
             false => Some(Connects::new(fastrand::u64(1..=10))),
@@ -372,12 +477,8 @@ impl World {
             true => RefundReason::Goodwill,
             false => RefundReason::Correction,
         };
-        let command = RefundCommand {
-            of: RefundOf::SpendId(spend),
-            amount,
-            reason,
-        };
-        Some(Asked::Refund(key(), command))
+        let command = RefundCommand { of, amount, reason };
+        Asked::Refund(key(), command)
     }
 
     fn redemption(&self) -> Option<Asked> {
@@ -432,11 +533,79 @@ impl World {
         self.insist(self.skew(), account, Asked::Open(open)).await;
     }
 
+    /// A marketplace posts a job.
+    pub async fn poster(&self, place: usize) {
+        let (account, _) = pick(&self.accounts).cloned().unwrap();
+        let post = self.post(self.jobs[place].clone());
+        self.insist(self.skew(), account, post).await;
+    }
+
+    /// The table's stream wakes a worker for each new closure: once, but for records that are lost,
+    /// or come late or twice.
+    pub async fn stream(&self) {
+        for _ in 0..fastrand::u32(2..=6) {
+            sleep(Duration::from_millis(fastrand::u64(0..150))).await;
+            let mut passes = vec![];
+            for closure in self.closures() {
+                if !self.streamed.borrow_mut().insert(closure.clone()) {
+                    continue;
+                }
+                let (times, late) = match self.faults.strikes(Fault::Record) {
+                    false => (1, 0),
+                    true => (fastrand::usize(0..=2), fastrand::u64(0..2_000)),
+                };
+                let wait = Duration::from_millis(late);
+                passes.extend((0..times).map(|_| self.worker(wait, closure.clone())));
+            }
+            join_all(passes).await;
+        }
+    }
+
+    /// Carries out a closure, unless it dies on the way.
+    async fn worker(&self, wait: Duration, closure: (JobId, ClosureReason)) {
+        sleep(wait).await;
+        let context = self.context(self.skew());
+        let pass = self.ledger.carry_out(&context, vec![closure]);
+        match mortal(self.lifetime(), pass).await {
+            Some(Err(Error::Fault(fault))) if !fault.is_busy() => {
+                self.complaints.borrow_mut().push(fault.to_string());
+            }
+            Some(Err(Error::Refused(refusal))) => {
+                self.complaints.borrow_mut().push(format!("{refusal:?}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// The closures that there are just now.
+    fn closures(&self) -> Vec<(JobId, ClosureReason)> {
+        let of = |job: &JobId| {
+            let answer = self.table.answer(&Call {
+                operation: "Query".to_owned(),
+                request: json!({
+                    "TableName": TABLE,
+                    "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
+                    "ExpressionAttributeValues": {
+                        ":pk": {"S": format!("JOB#{job}")},
+                        ":prefix": {"S": "CLOSURE#"},
+                    },
+                }),
+            });
+            let items = answer.body["Items"].as_array().cloned().unwrap_or_default();
+            let keys = items.into_iter().filter_map(|item| {
+                let key = json!({"pk": item["pk"], "sk": item["sk"]});
+                serde_json::from_value::<ItemKey>(key).ok()?.closure()
+            });
+            keys.collect::<Vec<_>>()
+        };
+        self.jobs.iter().flat_map(of).collect()
+    }
+
     /// One event of a schedule: perhaps for a time that has passed, perhaps twice.
     pub async fn scheduler(&self) {
         sleep(Duration::from_millis(fastrand::u64(0..300))).await;
         // Payments most often: there only the schedule goes on with what a client began.
-        let kind = fastrand::u32(0..4);
+        let kind = fastrand::u32(0..5);
         let ahead = self.skew();
         let (mut until, mut runs) = (self.now(ahead), 1);
         if self.faults.strikes(Fault::Schedule) {
@@ -461,7 +630,7 @@ impl World {
         }
     }
 
-    /// One run of one of the three schedules.
+    /// One run of one of the four schedules.
     ///
     /// # Errors
     /// As the ledger's.
@@ -469,6 +638,7 @@ impl World {
         match kind {
             0 => self.ledger.sweep_grants(context, until).await,
             1 => self.ledger.sweep_expiry(context, until).await,
+            2 => self.ledger.sweep_closures(context, until).await,
             _ => {
                 let provider = self.provider();
                 self.ledger.sweep_payments(context, &provider, until).await
@@ -560,6 +730,14 @@ fn altered(asked: Asked) -> Asked {
             Asked::Change(key, PlanChangeCommand::Downgrade)
         }
         Asked::Change(key, _) => Asked::Change(key, PlanChangeCommand::Upgrade),
+        Asked::Propose(key, command) => {
+            let expected_cost = Connects::new(fastrand::u64(2..=12));
+            let command = ProposeCommand {
+                expected_cost,
+                ..command
+            };
+            Asked::Propose(key, command)
+        }
         Asked::Open(open) => Asked::Open(Open {
             kind: connects::domain::account::Kind::Agency,
             ..open
