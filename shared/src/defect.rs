@@ -53,11 +53,25 @@ pub enum Defect {
     CycleTwice,
     /// Every second cycle is passed over.
     CycleSkipped,
+    /// That the job is open, at the price that was read, is no part of a proposal's transaction.
+    JobUnchecked,
+    /// What a closure gives back is not noted with the proposal.
+    ReturnUnnoted,
+    /// A proposal is written over whatever has become of it.
+    ProposalOverwritten,
+    /// A job is written over whatever has become of it.
+    JobOverwritten,
+    /// A pass over a job's proposals counts those that failed as settled.
+    FailedIsSettled,
+    /// What a closure gives back is decided when it is carried out.
+    DecidedLate,
+    /// A closure that the table's stream did not tell of is never carried out.
+    ClosureNotDue,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 29] = [
         Self::NoLock,
         Self::NoConditions,
         Self::StalePlan,
@@ -80,6 +94,13 @@ impl Defect {
         Self::SignupTwice,
         Self::CycleTwice,
         Self::CycleSkipped,
+        Self::JobUnchecked,
+        Self::ReturnUnnoted,
+        Self::ProposalOverwritten,
+        Self::JobOverwritten,
+        Self::FailedIsSettled,
+        Self::DecidedLate,
+        Self::ClosureNotDue,
     ];
 }
 

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::sweeps::Swept;
 use super::{Attempt, Context, Error, Fault, Ledger, Report, check_clock};
+use crate::defect::{Defect, present};
 use crate::domain::closure::{Closure, ClosureReason, Progress, ReturnPolicyView};
 use crate::domain::draft::Unplanned;
 use crate::domain::ids::{AccountId, JobId};
@@ -165,6 +166,11 @@ impl Ledger {
             closure.progress.total = Some(self.retry(context, count).await?);
             self.note_progress(&closure).await?;
         }
+        if present(Defect::DecidedLate)
+            && let Some(job) = self.store.job(job).await?
+        {
+            closure.had_contract = job.contracts > 0;
+        }
         // The last look is at all of them again.
         let progress = match closure.is_pending() {
             true => &closure.progress,
@@ -195,7 +201,8 @@ impl Ledger {
                 .await;
             whole &= left == 0;
             for outcome in outcomes {
-                let is_settled = matches!(outcome, Settling::Now | Settling::Before);
+                let is_settled = matches!(outcome, Settling::Now | Settling::Before)
+                    || present(Defect::FailedIsSettled);
                 settled += u64::from(is_settled);
                 whole &= is_settled;
                 sum = sum.and(outcome.into());

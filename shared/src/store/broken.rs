@@ -18,16 +18,34 @@ mod planted {
 
     use crate::defect::{Defect, present};
     use crate::store::items::{Item, text_of};
-    use crate::store::keys::{self, ENTRY_PREFIX, LOT_PREFIX, RECEIPT_PREFIX};
+    use crate::store::keys::{
+        self, CLOSURE_PREFIX, ENTRY_PREFIX, LOT_PREFIX, PROPOSAL_PREFIX, RECEIPT_PREFIX,
+    };
 
     /// The transactions that are sent for one: itself, weakened; what does not belong to it any
     /// more by itself.
     pub fn sent(actions: Vec<TransactWriteItem>) -> Vec<Vec<TransactWriteItem>> {
-        let actions = actions.into_iter().map(weakened);
+        let returns = actions.iter().any(is_return);
+        let actions = actions.into_iter().filter(|action| {
+            let unchecked = action.condition_check.is_some() && present(Defect::JobUnchecked);
+            let unnoted = returns && is_proposal(action) && present(Defect::ReturnUnnoted);
+            !unchecked && !unnoted
+        });
+        let actions = actions.map(weakened);
         let (apart, together): (Vec<_>, Vec<_>) =
             actions.partition(|action| present(Defect::ReceiptApart) && is_new_receipt(action));
         let sent = [together, apart].into_iter();
         sent.filter(|actions| !actions.is_empty()).collect()
+    }
+
+    fn is_proposal(action: &TransactWriteItem) -> bool {
+        let proposal = |put: &Put| sort_key(put.item()).starts_with(PROPOSAL_PREFIX);
+        action.put().is_some_and(proposal)
+    }
+
+    fn is_return(action: &TransactWriteItem) -> bool {
+        let returns = |put: &Put| text_of(put.item(), "type") == Some("return");
+        action.put().is_some_and(returns)
     }
 
     fn is_new_receipt(action: &TransactWriteItem) -> bool {
@@ -48,6 +66,8 @@ mod planted {
             let entry = sk.starts_with(ENTRY_PREFIX);
             let unconditioned = (entry && present(Defect::NoLock))
                 || ((entry || lot) && present(Defect::NoConditions))
+                || (sk.starts_with(PROPOSAL_PREFIX) && present(Defect::ProposalOverwritten))
+                || (sk == keys::JOB && present(Defect::JobOverwritten))
                 || (sk == keys::PERSON && present(Defect::SignupTwice))
                 || (put.item.contains_key("status") && present(Defect::CreditedTwice));
             if unconditioned {
@@ -55,7 +75,8 @@ mod planted {
                 put.expression_attribute_names = None;
                 put.expression_attribute_values = None;
             }
-            if lot && present(Defect::LotNotDue) {
+            let closure = sk.starts_with(CLOSURE_PREFIX);
+            if (lot && present(Defect::LotNotDue)) || (closure && present(Defect::ClosureNotDue)) {
                 put.item.remove("due_shard");
                 put.item.remove("due_at");
             }
