@@ -129,7 +129,9 @@ impl<'j> Judge<'j> {
         for (op, told) in end.told.iter().enumerate() {
             let later = end.faults > 0;
             if !in_order().any(|s| s.told[op].agrees_beside(told, later)) {
-                wrong.push(format!("a balance that there never was: {told:?}"));
+                wrong.push(format!(
+                    "a balance or a state that there never was: {told:?}"
+                ));
             }
         }
         if possible.is_empty() {
@@ -331,7 +333,7 @@ fn wrong_with_jobs(items: &Items) -> Vec<String> {
             let progress = &closure["progress"]["M"];
             let all = proposals.len() as i64;
             let counted = [number(progress, "done"), number(progress, "total")] == [all, all];
-            if !counted || closure["finished"]["BOOL"] != true {
+            if !counted || closure["stage"]["S"] != "checked" {
                 wrong.push(format!("not carried out for all {all}: {closure}"));
             }
         }
@@ -351,6 +353,7 @@ fn wrong_with_jobs(items: &Items) -> Vec<String> {
                 pk.strip_prefix("ACCOUNT#") == Some(account)
                     && sk.starts_with("ENTRY#")
                     && item["reference"]["S"] == *reference
+                    && item["type"]["S"] != "issue"
             });
             let moved: i64 = entries.map(|(_, entry)| number(entry, "amount")).sum();
             if returned > amount || moved != returned - amount {

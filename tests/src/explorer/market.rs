@@ -5,7 +5,8 @@ use connects::domain::ids::{AccountId, JobId};
 use connects::domain::job::{JobView, PostJob, Pricing};
 use connects::domain::proposal::{Decision, ProposalView, ProposeCommand};
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
-use connects::domain::units::Connects;
+use connects::domain::reward::{Client, RewardCommand};
+use connects::domain::units::{Connects, Money};
 use connects::ledger::{Context, Ledger, Outcome};
 use serde_json::{Value, json};
 
@@ -39,6 +40,8 @@ pub enum Deed {
     Withdraw,
     /// Gives back more than half of what the proposal took.
     Refund,
+    /// Rewards an interview that the proposal led to.
+    Interview,
     /// Notes that the client took the proposal.
     Hire,
     /// Makes the job dearer.
@@ -138,6 +141,21 @@ impl Deed {
                 let refunded = ledger.refund(now, &id, &key, &command).await;
                 told(refunded.map(Outcome::into_inner), text)
             }
+            Self::Interview => {
+                let client = Client {
+                    hires: 1_000,
+                    spend: Money {
+                        amount: 1_000_000_000,
+                        currency: ledger.policy().purchases.currency.clone(),
+                    },
+                };
+                let command = RewardCommand::InterviewWon {
+                    job_id: job,
+                    client,
+                };
+                let rewarded = ledger.reward(now, &id, Some(&key), &command).await;
+                told(rewarded.map(Outcome::into_inner), text)
+            }
             Self::Hire => {
                 let hired = ledger.decide(now, &id, &job, Decision::Hired).await;
                 told(hired, proposal_view)
@@ -150,7 +168,7 @@ impl Deed {
             Self::Close(reason) => told(ledger.close(now, &job, reason).await, job_view),
             Self::Settle(reason) => swept(ledger.carry_out(now, vec![(job, reason)]).await),
             Self::Sweep => swept(ledger.sweep_closures(now, now.now).await),
-            Self::ReadJob => told(ledger.job(now, &job).await, text),
+            Self::ReadJob => told(ledger.job(now, &job).await, job_view),
             Self::ReadProposal => {
                 let read = ledger.proposal(now, &id, &job).await;
                 told(read, |view| existing(json!(view)))
@@ -160,9 +178,12 @@ impl Deed {
 }
 
 fn job_view(view: JobView) -> Told {
-    Told::Standing {
+    let mut all = json!(view);
+    let [state, returns] = ["state", "returns"].map(|name| all[name].take());
+    Told::Job {
         fixed: format!("{} {}", view.job_id, view.posted_at),
-        now: format!("{view:?}"),
+        now: all.to_string(),
+        far: format!("{} {returns}", state.as_str().unwrap_or_default()),
     }
 }
 

@@ -393,8 +393,8 @@ pub fn triples() -> Vec<Case> {
 pub fn market_pairs() -> Vec<Case> {
     use Deed::{Job, Spend, SpendOne, Suspend};
     use market::Deed::{
-        Close, Contract, Hire, Propose, ProposeAnyhow, ProposeElsewhere, ReadJob, ReadProposal,
-        Refund, Reprice, Settle, Sweep, Withdraw,
+        Close, Contract, Hire, Interview, Propose, ProposeAnyhow, ProposeElsewhere, ReadJob,
+        ReadProposal, Refund, Reprice, Settle, Sweep, Withdraw,
     };
     let at_first = [
         Job(Propose),
@@ -413,6 +413,7 @@ pub fn market_pairs() -> Vec<Case> {
         Job(Propose),
         Job(Withdraw),
         Job(Refund),
+        Job(Interview),
         Job(Hire),
         Job(Contract),
         Job(Close(ClientCancelled)),
@@ -425,6 +426,7 @@ pub fn market_pairs() -> Vec<Case> {
         Job(Propose),
         Job(Withdraw),
         Job(Refund),
+        Job(Interview),
         Job(Hire),
         Job(Contract),
         Job(Close(ClientCancelled)),
@@ -440,6 +442,7 @@ pub fn market_pairs() -> Vec<Case> {
         (Scene::Posted, Job(Propose)),
         (Scene::Posted, Job(Close(Fraud))),
         (Scene::Proposed, Job(Refund)),
+        (Scene::Proposed, Job(Interview)),
     ];
     let twice = twice.map(|(scene, deed)| case(scene, &[(deed, 0), (deed, 0)]));
     let pairs = [
@@ -459,7 +462,9 @@ pub fn market_pairs() -> Vec<Case> {
 /// Chosen triples about a job.
 pub fn market_triples() -> Vec<Case> {
     use Deed::{Job, Spend};
-    use market::Deed::{Close, Propose, ProposeElsewhere, Reprice, Settle, Sweep, Withdraw};
+    use market::Deed::{
+        Close, Interview, Propose, ProposeElsewhere, Refund, Reprice, Settle, Sweep, Withdraw,
+    };
     let expired = Job(Settle(Expired));
     let cancelled = Job(Settle(ClientCancelled));
     let fraud = [Job(Close(Fraud)), Job(Settle(Fraud))];
@@ -478,6 +483,7 @@ pub fn market_triples() -> Vec<Case> {
         triple(Scene::Proposed, [Job(Close(Expired)), fraud[0], fraud[1]]),
         triple(Scene::Expired, [expired, fraud[0], fraud[1]]),
         triple(Scene::Cancelled, [cancelled, fraud[0], fraud[1]]),
+        triple(Scene::Cancelled, [cancelled, Job(Interview), Job(Refund)]),
         triple(Scene::Cancelled, [cancelled, Job(Sweep), Spend]),
     ]
 }

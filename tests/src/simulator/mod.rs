@@ -31,7 +31,7 @@ use connects_local::emulator;
 use connects_local::project::Project;
 use connects_local::template::Template;
 use futures::future::join_all;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Duration, Instant, sleep};
 
 use crate::faults::{ALL_DONE, Fault, Faults, weather};
 use crate::table::instant;
@@ -45,6 +45,9 @@ const TABLE: &str = "simulated";
 
 /// Rounds of schedules that finish whatever there is to do: a late payment takes two.
 const ROUNDS: usize = 6;
+
+/// After so long closures are looked at for the last time.
+const LAST_LOOK: Duration = Duration::from_secs(15 * 60);
 
 /// Lines of a history that a report shows.
 const TRACE: usize = 60;
@@ -167,6 +170,7 @@ impl Simulator {
             accounts: accounts(),
             codes: vec![],
             jobs: jobs(),
+            market: *[10, 30, 80].get(fastrand::usize(0..3)).unwrap_or(&30),
             streamed: RefCell::default(),
             attempts: RefCell::default(),
             requests: RefCell::default(),
@@ -202,6 +206,9 @@ impl Simulator {
         sleep(ALL_DONE).await;
         // A run of a schedule asks 64 shards, which is as much work as all the clients'.
         let all = fastrand::u32(0..3) == 0;
+        finish(world, emulated, all).await?;
+        state::check(&Snapshot::take(emulated, TABLE)?)?;
+        sleep(LAST_LOOK).await;
         finish(world, emulated, all).await?;
         verdict(world, emulated, all).await
     }

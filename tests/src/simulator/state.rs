@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 use connects::domain::account::{Kind, Plan, Status};
-use connects::domain::closure::{Closure, ClosureReason, Progress};
+use connects::domain::closure::{Closure, ClosureReason, Progress, Stage};
 use connects::domain::cycle;
 use connects::domain::ids::Reference;
 use connects::domain::job::JobState;
@@ -468,7 +468,7 @@ fn promos(snapshot: &Snapshot) -> Result<(), String> {
 fn job(snapshot: &Snapshot, id: &str, partition: &JobPartition) -> Result<(), String> {
     let job = partition.job.as_ref().ok_or("was never posted")?;
     let closures = &partition.closures;
-    let all_done = closures.iter().all(|closure| !closure.is_pending());
+    let all_done = !closures.iter().any(Closure::is_pending);
     let state = match (closures.is_empty(), all_done) {
         (true, _) => JobState::Open,
         (false, false) => JobState::Closing,
@@ -561,7 +561,7 @@ fn settled_as_decided(
 /// # Errors
 /// Says which job is not closed.
 pub fn check_returned(snapshot: &Snapshot) -> Result<(), String> {
-    let open = |closure: &&Closure| closure.is_pending();
+    let open = |closure: &&Closure| closure.stage != Stage::Checked;
     let mut left = snapshot.jobs.values().flat_map(|job| &job.closures);
     let left = left.find(open);
     ensure(left.is_none(), || format!("never carried out: {left:?}"))

@@ -139,6 +139,8 @@ pub struct World {
     pub codes: Vec<(PromoCode, Terms)>,
     /// The jobs.
     pub jobs: Vec<JobId>,
+    /// How many of a hundred requests are about one of them.
+    pub market: u32,
     /// The closures that the stream has told of.
     pub streamed: RefCell<BTreeSet<(JobId, ClosureReason)>>,
     /// What was asked, in the order in which it ended.
@@ -362,8 +364,8 @@ impl World {
 
     fn new_request(&self) -> (AccountId, Asked) {
         let (account, open) = pick(&self.accounts).cloned().unwrap();
-        let asked = match fastrand::u32(0..150) {
-            100.. => self.about_a_job(),
+        let asked = match fastrand::u32(0..100) {
+            _ if chance(self.market) => self.about_a_job(),
             0..36 => Asked::Spend(key(), spend(self.amount())),
             36..51 => self.refund().unwrap_or(Asked::Look),
             51..63 => Asked::Buy(key(), purchase()),
