@@ -353,7 +353,7 @@ fn wrong_with_jobs(items: &Items) -> Vec<String> {
                 pk.strip_prefix("ACCOUNT#") == Some(account)
                     && sk.starts_with("ENTRY#")
                     && item["reference"]["S"] == *reference
-                    && item["type"]["S"] != "issue"
+                    && matches!(item["type"]["S"].as_str(), Some("spend" | "return"))
             });
             let moved: i64 = entries.map(|(_, entry)| number(entry, "amount")).sum();
             if returned > amount || moved != returned - amount {
