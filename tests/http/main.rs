@@ -17,6 +17,7 @@ mod clock;
 mod closures;
 mod concurrency;
 mod history;
+mod holds;
 mod idempotency;
 mod jobs;
 mod opening;

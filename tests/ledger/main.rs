@@ -8,6 +8,7 @@ mod chargebacks;
 mod closures;
 mod concurrency;
 mod cost;
+mod holds;
 mod jobs;
 mod many_lots;
 mod payments;

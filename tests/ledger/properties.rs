@@ -3,10 +3,12 @@
 use chrono::{Days, TimeDelta};
 use connects::domain::account::{Account, Kind, Open};
 use connects::domain::draft::{Draft, LotWrite, Plan};
+use connects::domain::hold::{EndHold, Hold, HoldCommand, HoldState};
 use connects::domain::ids::{
     AccountId, Fingerprint, Operation, OperationId, PersonId, Reason, Reference,
 };
 use connects::domain::journal::Entry;
+use connects::domain::key::IdempotencyKey;
 use connects::domain::lot::{Lot, Source};
 use connects::domain::policy::{BUILT_IN, Order, Policy};
 use connects::domain::receipt::Receipt;
@@ -25,6 +27,10 @@ enum Step {
     Issue { amount: u64, valid_days: u32 },
     Spend { amount: u64 },
     Return { spend: usize, amount: Option<u64> },
+    Hold { amount: u64 },
+    Raise { hold: usize, by: u64 },
+    Capture { hold: usize, amount: Option<u64> },
+    Release { hold: usize },
     Suspend { active: bool },
 }
 
@@ -36,6 +42,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (1_u64..60).prop_map(|amount| Step::Spend { amount }),
         2 => (0_usize..8, prop::option::of(1_u64..20))
             .prop_map(|(spend, amount)| Step::Return { spend, amount }),
+        3 => (1_u64..60).prop_map(|amount| Step::Hold { amount }),
+        1 => (0_usize..6, 1_u64..20).prop_map(|(hold, by)| Step::Raise { hold, by }),
+        1 => (0_usize..6, prop::option::of(1_u64..60))
+            .prop_map(|(hold, amount)| Step::Capture { hold, amount }),
+        2 => (0_usize..6).prop_map(|hold| Step::Release { hold }),
         1 => prop::bool::ANY.prop_map(|active| Step::Suspend { active }),
     ];
     prop::collection::vec(step, 1..60)
@@ -46,6 +57,7 @@ struct Partition {
     account: Account,
     journal: Vec<Entry>,
     spends: Vec<Receipt>,
+    holds: Vec<Hold>,
 }
 
 impl Partition {
@@ -62,6 +74,7 @@ impl Partition {
             account,
             journal: vec![],
             spends: vec![],
+            holds: vec![],
         };
         partition.commit(plan);
         partition
@@ -107,6 +120,43 @@ impl Partition {
             }
             self.commit(settled.draft.finish(vec![]).1);
         }
+    }
+
+    /// Commits what moves a hold on.
+    fn moved(&mut self, hold: Hold, plan: Option<Plan>) {
+        self.commit(plan);
+        let same = |other: &Hold| other.taken.id == hold.taken.id;
+        let place = self.holds.iter().position(same).unwrap();
+        self.holds[place] = hold;
+    }
+
+    fn end(&mut self, draft: Draft<'_>, hold: usize, end: &EndHold) {
+        let Some(hold) = self.holds.get(hold) else {
+            return;
+        };
+        let fits = match end {
+            EndHold::Capture {
+                amount: Some(amount),
+            } => *amount <= hold.taken.amount,
+            _ => true,
+        };
+        let may = hold.state == HoldState::Open && fits;
+        match end.plan(draft, None, hold) {
+            Ok((hold, plan)) => {
+                assert!(may);
+                self.moved(hold, plan);
+            }
+            Err(_) => assert!(!may),
+        }
+    }
+
+    /// What the open holds have set aside.
+    fn held(&self) -> u64 {
+        let open = self
+            .holds
+            .iter()
+            .filter(|hold| hold.state == HoldState::Open);
+        open.map(|hold| hold.taken.amount.get()).sum()
     }
 
     fn take(&mut self, policy: &Policy, now: Time, number: usize, step: &Step) {
@@ -163,6 +213,46 @@ impl Partition {
                     Err(_) => assert!(!may),
                 }
             }
+            Step::Hold { amount } => {
+                let command = HoldCommand {
+                    amount: Connects::new(*amount),
+                    reason: Reason::of("test"),
+                    reference: None,
+                    expires_at: None,
+                };
+                let available = draft.account().balance().available;
+                let may = available.get() >= *amount && !draft.is_suspended();
+                match command.plan(draft, &HoldCommand::id(&self.account.id, &key(number))) {
+                    Ok((hold, plan)) => {
+                        assert!(may);
+                        self.commit(plan);
+                        self.holds.push(hold);
+                    }
+                    Err(_) => assert!(!may),
+                }
+            }
+            Step::Raise { hold, by } => {
+                let Some(hold) = self.holds.get(*hold) else {
+                    return;
+                };
+                let mut raised = draft;
+                let available = raised.account().balance().available;
+                let may = hold.state == HoldState::Open
+                    && available.get() >= *by
+                    && !raised.is_suspended();
+                match hold.raise(&mut raised, Connects::new(*by)) {
+                    Ok(hold) => {
+                        assert!(may);
+                        self.moved(hold, raised.finish(vec![]).1);
+                    }
+                    Err(_) => assert!(!may),
+                }
+            }
+            Step::Capture { hold, amount } => {
+                let amount = amount.map(Connects::new);
+                self.end(draft, *hold, &EndHold::Capture { amount });
+            }
+            Step::Release { hold } => self.end(draft, *hold, &EndHold::Release),
             Step::Suspend { active } => {
                 use connects::domain::account::{Amend, Status};
                 let status = match active {
@@ -177,6 +267,10 @@ impl Partition {
             }
         }
     }
+}
+
+fn key(number: usize) -> IdempotencyKey {
+    IdempotencyKey::try_new(&number.to_string()).unwrap()
 }
 
 fn policy() -> Policy {
@@ -201,6 +295,7 @@ proptest! {
             let model = replay(&partition.journal).unwrap();
             prop_assert_eq!(&partition.account.lots, &model.lots().unwrap());
             prop_assert_eq!(model.usable(now), model.balance(), "nothing expired is left");
+            prop_assert_eq!(model.held(), partition.held());
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use connects::domain::account::{Amend, Kind, Open, Status};
 use connects::domain::closure::ClosureReason;
-use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode};
+use connects::domain::hold::{EndHold, HoldCommand};
+use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode, Reason};
 use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::plan_change::PlanChangeCommand;
@@ -154,6 +155,17 @@ impl Metered {
         submitted.await.unwrap();
     }
 
+    async fn hold(&self, account: &AccountId, amount: u64, until: Option<&str>) -> OperationId {
+        let command = HoldCommand {
+            amount: Connects::new(amount),
+            reason: Reason::of("test"),
+            reference: None,
+            expires_at: until.map(instant),
+        };
+        let held = self.ledger.hold(&at(NOW), account, &key(), &command).await;
+        held.unwrap().into_inner().hold_id
+    }
+
     async fn refund(&self, account: &AccountId, spend: OperationId) {
         self.refund_of(account, RefundOf::SpendId(spend)).await;
     }
@@ -231,6 +243,44 @@ pub async fn operations() -> Vec<Step> {
     walk.meter.take();
     walk.refund(&account, partly).await;
     walk.was("refund of a spend", Budget::of(4, 8, 2, 2));
+
+    for (operation, end, budget) in [
+        (
+            "capture of a hold",
+            EndHold::Capture { amount: None },
+            Budget::of(2, 4, 1, 2),
+        ),
+        (
+            "capture of a part",
+            EndHold::Capture {
+                amount: Some(Connects::new(1)),
+            },
+            Budget::of(4, 8, 1, 2),
+        ),
+        (
+            "release of a hold",
+            EndHold::Release,
+            Budget::of(3, 6, 1, 2),
+        ),
+    ] {
+        let held = walk.hold(&account, 2, None).await;
+        walk.meter.take();
+        let ended = ledger.end_hold(&now, &account, &held, None, &end).await;
+        ended.unwrap();
+        walk.was(operation, budget);
+    }
+    let held = walk.hold(&account, 2, None).await;
+    walk.was("hold from one lot", Budget::of(3, 6, 1, 2));
+    let release = EndHold::Release;
+    let ended = ledger.end_hold(&now, &account, &held, None, &release).await;
+    ended.unwrap();
+    walk.meter.take();
+    // One that ends by itself is in the index until it has ended.
+    let held = walk.hold(&account, 2, Some("2027-01-01T00:00:00Z")).await;
+    walk.was("hold with an end of its own", Budget::of(3, 7, 1, 2));
+    let ended = ledger.end_hold(&now, &account, &held, None, &release).await;
+    ended.unwrap();
+    walk.was("its release", Budget::of(3, 7, 1, 2));
 
     let refused = spend(1_000);
     ledger
@@ -464,6 +514,24 @@ pub async fn scheduled_steps() -> Vec<Step> {
     let ended = at("2027-02-11T00:00:00Z");
     ledger.sweep_expiry(&ended, ended.now).await.unwrap();
     walk.was("an expiry: entry, lot; a notice", Budget::written(4, 9));
+    let until = "2027-02-12T00:00:00Z";
+    let command = HoldCommand {
+        amount: Connects::new(2),
+        reason: Reason::of("test"),
+        reference: None,
+        expires_at: Some(instant(until)),
+    };
+    let held = ledger.hold(&ended, &account, &key(), &command).await;
+    held.unwrap();
+    walk.meter.take();
+    for (step, budget) in [
+        ("the end of a hold: entry, lot, hold", Budget::written(3, 7)),
+        ("the same run again", Budget::written(0, 0)),
+    ] {
+        let now = at(until);
+        ledger.sweep_expiry(&now, now.now).await.unwrap();
+        walk.was(step, budget);
+    }
     walk.table.audit(&account).await;
     walk.steps
 }

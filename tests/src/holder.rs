@@ -70,6 +70,34 @@ impl<'a> Holder<'a> {
             .json(body)
     }
 
+    /// `POST …/holds` under a new key.
+    pub fn hold(&self, amount: i64) -> Request<'a> {
+        self.hold_with(json!({ "amount": amount, "reason": "listing" }))
+    }
+
+    /// `POST …/holds` under a new key.
+    pub fn hold_with(&self, body: Value) -> Request<'a> {
+        self.service(Method::POST, "/holds")
+            .key(fresh("hold"))
+            .json(body)
+    }
+
+    /// `POST …/holds/{hold_id}/capture` without a key: the hold is the natural one.
+    pub fn capture(&self, hold_id: &str, body: Value) -> Request<'a> {
+        self.end_hold(hold_id, "capture", body)
+    }
+
+    /// `POST …/holds/{hold_id}/release` without a key.
+    pub fn release(&self, hold_id: &str) -> Request<'a> {
+        self.end_hold(hold_id, "release", json!({}))
+    }
+
+    /// Either of them.
+    pub fn end_hold(&self, hold_id: &str, end: &str, body: Value) -> Request<'a> {
+        self.service(Method::POST, &format!("/holds/{hold_id}/{end}"))
+            .json(body)
+    }
+
     /// `POST …/refunds` of so much of a spend, under a new key.
     pub fn refund(&self, spend_id: &str, amount: i64) -> Request<'a> {
         let body = json!({ "spend_id": spend_id, "amount": amount, "reason": "goodwill" });

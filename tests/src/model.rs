@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use connects::domain::ids::{LotId, Seq};
+use connects::domain::ids::{LotId, Reference, Seq};
 use connects::domain::journal::{Entry, EntryType};
-use connects::domain::lot::{Birth, Lot, Slice};
+use connects::domain::lot::{Birth, Lot, Slice, Source};
 use connects::domain::seal::Seal;
 use connects::domain::time::Time;
 use connects::domain::units::Connects;
@@ -14,6 +14,8 @@ use connects::domain::units::Connects;
 #[derive(Debug, Clone)]
 pub struct Model {
     tokens: Vec<Birth>,
+    /// What is held, in the order in which it was taken, each under what its hold is about.
+    held: Vec<(Option<Reference>, Birth)>,
     debt: u64,
     seq: Seq,
     at: Option<Time>,
@@ -24,6 +26,7 @@ impl Default for Model {
     fn default() -> Self {
         Self {
             tokens: vec![],
+            held: vec![],
             debt: 0,
             seq: Seq::NONE,
             at: None,
@@ -88,6 +91,11 @@ impl Model {
         self.seq
     }
 
+    /// How many are held.
+    pub fn held(&self) -> u64 {
+        self.held.len() as u64
+    }
+
     /// What is owed.
     pub fn debt(&self) -> u64 {
         self.debt
@@ -118,10 +126,18 @@ impl Model {
             moved == named(&entry.slices),
         )?;
         let counted: u64 = moved.values().sum();
-        same("the lots don't add up to the amount", counted == amount)?;
+        let shown = match entry.entry_type {
+            EntryType::Capture => 0,
+            _ => counted,
+        };
+        same("the lots don't add up to the amount", shown == amount)?;
         same(
             "the balance is not the queue's length",
             entry.after.available.get() == self.balance(),
+        )?;
+        same(
+            "not as many held as there are",
+            entry.after.held.get() == self.held(),
         )?;
         same("not the debt there is", entry.after.debt.get() == self.debt)?;
         same("the seal is wrong", entry.seal(&self.lots()?) == entry.hash)?;
@@ -135,15 +151,20 @@ impl Model {
     fn apply(&mut self, entry: &Entry) -> Result<Tally, String> {
         let amount = entry.amount.unsigned_abs() as usize;
         match entry.entry_type {
-            EntryType::Issue | EntryType::Return => {
+            EntryType::Issue | EntryType::Return => Ok(self.enqueue(&entry.slices)),
+            EntryType::Release => {
                 for slice in &entry.slices {
-                    let tokens = (0..slice.amount.get()).map(|_| slice.birth.clone());
-                    self.tokens.extend(tokens);
+                    self.unhold(entry, slice)?;
                 }
-                self.tokens.sort_by_key(Birth::age_key);
+                Ok(self.enqueue(&entry.slices))
+            }
+            EntryType::Capture => {
+                for slice in &entry.slices {
+                    self.unhold(entry, slice)?;
+                }
                 Ok(named(&entry.slices))
             }
-            EntryType::Spend | EntryType::DebtRepaid => {
+            EntryType::Spend | EntryType::Hold | EntryType::DebtRepaid => {
                 let usable = self.usable(entry.at) as usize;
                 if usable < self.tokens.len() || usable < amount {
                     return Err("expired or missing Connects used".to_owned());
@@ -152,6 +173,10 @@ impl Model {
                     self.debt -= amount as u64;
                 }
                 let taken: Vec<Birth> = self.tokens.drain(..amount).collect();
+                if entry.entry_type == EntryType::Hold {
+                    let about = |birth: &Birth| (entry.reference.clone(), birth.clone());
+                    self.held.extend(taken.iter().map(about));
+                }
                 Ok(tally(&taken))
             }
             EntryType::Expire => {
@@ -174,6 +199,31 @@ impl Model {
             }
             EntryType::Account | EntryType::Pending => Ok(Tally::new()),
         }
+    }
+
+    fn enqueue(&mut self, slices: &[Slice]) -> Tally {
+        for slice in slices {
+            let tokens = (0..slice.amount.get()).map(|_| slice.birth.clone());
+            self.tokens.extend(tokens);
+        }
+        self.tokens.sort_by_key(Birth::age_key);
+        named(slices)
+    }
+
+    /// Holds a slice no more: what was taken of its lot, or of the one whose place its lot takes; the
+    /// last taken first.
+    fn unhold(&mut self, entry: &Entry, slice: &Slice) -> Result<(), String> {
+        let lot = &slice.birth;
+        let is_new = entry.entry_type == EntryType::Release && lot.id.seq == entry.seq;
+        let in_place =
+            |held: &Birth| lot.source != Source::Grace || lot.issued_at == held.issued_at;
+        for _ in 0..slice.amount.get() {
+            let held = self.held.iter().rposition(|(about, held)| {
+                *about == entry.reference && (held.id == lot.id || (is_new && in_place(held)))
+            });
+            self.held.remove(held.ok_or("not held")?);
+        }
+        Ok(())
     }
 
     /// Everything there is of a slice's lot.

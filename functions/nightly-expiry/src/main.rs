@@ -1,5 +1,5 @@
-//! Books the expiry of lots and records, once each, whom to tell before it. An expired lot can't be
-//! spent however late this runs.
+//! Books the expiry of lots and records, once each, whom to tell before it; releases the holds whose
+//! time is over. An expired lot can't be spent, nor such a hold captured, however late this runs.
 
 use connects::http::{self, Core};
 

@@ -1,6 +1,7 @@
 //! Spending: Connects out of the oldest lots, all or nothing, once; on whatever the backend says,
-//! and on proposals.
+//! and on proposals. Also holds: what may be spent later.
 
+mod holds;
 mod proposals;
 
 use connects::domain::ids::Reference;
@@ -18,6 +19,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
     match (request.method(), &*request.path()) {
         ("POST", ["v1", "accounts", account, "spends"]) => spend(app, request, account).await,
+        ("POST", ["v1", "accounts", account, "holds"]) => holds::hold(app, request, account).await,
+        ("POST", ["v1", "accounts", account, "holds", hold, "capture"]) => {
+            holds::capture(app, request, account, hold).await
+        }
+        ("POST", ["v1", "accounts", account, "holds", hold, "release"]) => {
+            holds::release(app, request, account, hold).await
+        }
         ("POST", ["v1", "accounts", account, "proposals"]) => {
             proposals::submit(app, request, account).await
         }

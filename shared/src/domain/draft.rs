@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 
 use super::account::{Account, Balance, Profile, Status};
+use super::hold::Hold;
 use super::ids::{
     AccountId, JobId, LotId, OperationId, PersonId, PromoCode, Reason, Reference, Seq,
 };
 use super::journal::{Entry, EntryType};
-use super::lot::{Birth, Lot, Slice, Source};
+use super::lot::{Birth, Lot, Slice, Source, total};
 use super::plan_change::PlanChangeAnswer;
 use super::policy::{MAX_GRANTS_PER_CYCLE, Policy, ReturnMode};
 use super::proposal::Proposal;
@@ -115,6 +116,8 @@ pub enum Guard {
     },
     /// A proposal is new, or moves on: the revision before it is what the item must have.
     Proposal(Proposal),
+    /// A hold is new, or moves on: the revision before it is what the item must have.
+    Hold(Hold),
     /// The job takes proposals, at the price that was read.
     OpenJob {
         /// The job.
@@ -229,6 +232,10 @@ impl<'p> Draft<'p> {
         self.account.head.after.available
     }
 
+    fn held(&self) -> Connects {
+        self.account.head.after.held
+    }
+
     fn debt(&self) -> Connects {
         self.account.head.after.debt
     }
@@ -257,6 +264,7 @@ impl<'p> Draft<'p> {
     /// all the rest of a plan, and most often it is the last, which [`Self::finish`] still changes.
     fn post(&mut self, booking: Booking) {
         self.seal();
+        let held = booking.held_after(self.held());
         let entry = Entry {
             seq: self.next_seq(),
             at: self.now,
@@ -267,7 +275,7 @@ impl<'p> Draft<'p> {
             slices: booking.slices,
             after: Balance {
                 available: self.account.lots.iter().map(Lot::remaining).sum(),
-                held: self.account.head.after.held,
+                held,
                 debt: booking.debt.unwrap_or_else(|| self.debt()),
             },
             reference: booking.reference,
@@ -421,6 +429,26 @@ impl<'p> Draft<'p> {
         reason: Reason,
         reference: Reference,
     ) -> Option<Vec<Slice>> {
+        self.take_for(EntryType::Spend, amount, reason, reference)
+    }
+
+    /// Sets `amount` aside in the order of use. `None` as for [`Self::spend`].
+    pub fn hold(
+        &mut self,
+        amount: Connects,
+        reason: Reason,
+        reference: Reference,
+    ) -> Option<Vec<Slice>> {
+        self.take_for(EntryType::Hold, amount, reason, reference)
+    }
+
+    fn take_for(
+        &mut self,
+        entry_type: EntryType,
+        amount: Connects,
+        reason: Reason,
+        reference: Reference,
+    ) -> Option<Vec<Slice>> {
         if amount > self.available() {
             return None;
         }
@@ -429,15 +457,54 @@ impl<'p> Draft<'p> {
             amount: amount.debit(),
             slices: slices.clone(),
             reference: Some(reference),
-            ..Booking::new(EntryType::Spend, reason)
+            ..Booking::new(entry_type, reason)
         });
         Some(slices)
+    }
+
+    /// Uses slices that are held. `None` when less is: then nothing may be made of this draft.
+    pub fn capture(
+        &mut self,
+        slices: Vec<Slice>,
+        reason: Reason,
+        reference: Reference,
+    ) -> Option<()> {
+        (total(&slices) <= self.held()).then(|| {
+            self.post(Booking {
+                slices,
+                reference: Some(reference),
+                ..Booking::new(EntryType::Capture, reason)
+            });
+        })
+    }
+
+    /// Gives slices that are held back, as [`Self::give_back`] does. `None` also when less is held.
+    pub fn release(
+        &mut self,
+        slices: &[Slice],
+        reason: Reason,
+        reference: Reference,
+    ) -> Option<Vec<Slice>> {
+        match total(slices) <= self.held() {
+            true => self.land(EntryType::Release, slices, reason, reference),
+            false => None,
+        }
     }
 
     /// Gives slices back, to their own lots or to others, as the policy says. `None` when a lot has no
     /// room for what is said to have come out of it: then nothing may be made of this draft.
     pub fn give_back(
         &mut self,
+        slices: &[Slice],
+        reason: Reason,
+        reference: Reference,
+    ) -> Option<Vec<Slice>> {
+        self.land(EntryType::Return, slices, reason, reference)
+    }
+
+    fn land(
+        &mut self,
+        entry_type: EntryType,
         slices: &[Slice],
         reason: Reason,
         reference: Reference,
@@ -467,12 +534,11 @@ impl<'p> Draft<'p> {
                 })
             })
             .collect::<Option<_>>()?;
-        let amount: Connects = landed.iter().map(|slice| slice.amount).sum();
         self.post(Booking {
-            amount: amount.credit(),
+            amount: total(&landed).credit(),
             slices: landed.clone(),
             reference: Some(reference.clone()),
-            ..Booking::new(EntryType::Return, reason)
+            ..Booking::new(entry_type, reason)
         });
         if self.policy.returns.mode == ReturnMode::Original {
             self.lapse();
@@ -683,6 +749,15 @@ struct Booking {
 }
 
 impl Booking {
+    /// What is held after it, of what was held before.
+    fn held_after(&self, before: Connects) -> Connects {
+        match self.entry_type {
+            EntryType::Hold => before + total(&self.slices),
+            EntryType::Release | EntryType::Capture => before - total(&self.slices),
+            _ => before,
+        }
+    }
+
     fn new(entry_type: EntryType, reason: Reason) -> Self {
         Self {
             entry_type,

@@ -164,6 +164,8 @@ pub enum Operation {
     PlanChange,
     /// `rw_…`
     Reward,
+    /// `ho_…`
+    Hold,
 }
 
 impl Operation {
@@ -177,6 +179,7 @@ impl Operation {
             Self::Proposal => "pr",
             Self::PlanChange => "pc",
             Self::Reward => "rw",
+            Self::Hold => "ho",
         }
     }
 }
@@ -408,6 +411,7 @@ mod tests {
             (Operation::Proposal, "pr_"),
             (Operation::PlanChange, "pc_"),
             (Operation::Reward, "rw_"),
+            (Operation::Hold, "ho_"),
         ];
         for (kind, prefix) in kinds {
             let id = OperationId::derive(&account("a1"), kind, "k");

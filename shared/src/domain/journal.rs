@@ -19,6 +19,12 @@ pub enum EntryType {
     Spend,
     /// Connects back from a spend.
     Return,
+    /// Connects set aside.
+    Hold,
+    /// Connects back from a hold.
+    Release,
+    /// Connects of a hold used.
+    Capture,
     /// A lot's unused rest lapsed.
     Expire,
     /// The rest of a charged-back purchase taken away.
@@ -38,6 +44,9 @@ impl EntryType {
             Self::Issue => "issue",
             Self::Spend => "spend",
             Self::Return => "return",
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Capture => "capture",
             Self::Expire => "expire",
             Self::Revoke => "revoke",
             Self::DebtRepaid => "debt_repaid",
@@ -143,6 +152,9 @@ mod tests {
             EntryType::Issue,
             EntryType::Spend,
             EntryType::Return,
+            EntryType::Hold,
+            EntryType::Release,
+            EntryType::Capture,
             EntryType::Expire,
             EntryType::Revoke,
             EntryType::DebtRepaid,

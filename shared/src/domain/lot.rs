@@ -237,6 +237,18 @@ pub fn views(slices: &[Slice]) -> Vec<SliceView> {
     slices.iter().map(SliceView::from).collect()
 }
 
+/// How many Connects slices are.
+pub fn total(slices: &[Slice]) -> Connects {
+    slices.iter().map(|slice| slice.amount).sum()
+}
+
+/// The first `amount` Connects of `slices`, which are no fewer.
+pub fn first_of(slices: &[Slice], amount: Connects) -> Vec<Slice> {
+    let mut first = last_of(slices, total(slices) - amount, amount);
+    first.reverse();
+    first
+}
+
 /// The last `amount` Connects of `slices` after the last `skip` of them were set aside, last first:
 /// what goes back, in reverse order of consumption.
 pub fn last_of(slices: &[Slice], skip: Connects, amount: Connects) -> Vec<Slice> {
@@ -412,6 +424,12 @@ mod tests {
                 .collect();
             assert_eq!(back, expected, "skip {skip}, amount {amount}");
         }
+        for (amount, expected) in [(0, vec![]), (4, vec![3, 1]), (10, vec![3, 5, 2])] {
+            let first = first_of(&spent, Connects::new(amount));
+            let first: Vec<u64> = first.iter().map(|slice| slice.amount.get()).collect();
+            assert_eq!(first, expected, "the first {amount}");
+        }
+        assert_eq!(total(&spent), Connects::new(10));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod cycle;
 pub mod draft;
 pub mod email;
 pub mod history;
+pub mod hold;
 pub mod ids;
 pub mod job;
 pub mod journal;

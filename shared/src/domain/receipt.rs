@@ -30,7 +30,7 @@ pub struct Receipt {
     pub after: Balance,
     /// What it was about.
     pub reference: Reference,
-    /// How much of a spend has come back.
+    /// How much of a spend or a hold has come back.
     pub returned: Connects,
 }
 
@@ -82,7 +82,7 @@ impl<A> Answered<A> {
 
 impl Fingerprint {
     /// Whether a request is the one that this is of.
-    fn must_be(&self, request: &Self) -> Result<(), Refusal> {
+    pub(super) fn must_be(&self, request: &Self) -> Result<(), Refusal> {
         match self == request || present(Defect::AnyBody) {
             true => Ok(()),
             false => Err(Refusal::IdempotencyKeyReused),

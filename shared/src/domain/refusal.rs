@@ -70,6 +70,15 @@ pub enum Refusal {
     /// The account has no proposal on that job.
     #[error("no proposal on this job")]
     ProposalNotFound,
+    /// No such hold in this account.
+    #[error("no such hold")]
+    HoldNotFound,
+    /// The hold has ended, or its time is over.
+    #[error("the hold is not open any more")]
+    HoldNotOpen {
+        /// The hold as it stands.
+        existing: Value,
+    },
     /// No such job.
     #[error("no such job")]
     JobNotFound,
@@ -191,6 +200,8 @@ impl Refusal {
             Self::PurchaseNotFound => (404, "purchase_not_found"),
             Self::SpendNotFound => (404, "spend_not_found"),
             Self::ProposalNotFound => (404, "proposal_not_found"),
+            Self::HoldNotFound => (404, "hold_not_found"),
+            Self::HoldNotOpen { .. } => (409, "hold_not_open"),
             Self::JobNotFound => (404, "job_not_found"),
             Self::JobClosed => (409, "job_closed"),
             Self::AlreadyProposed { .. } => (409, "already_proposed"),
@@ -230,6 +241,7 @@ impl Refusal {
             Self::PromoAlreadyRedeemed { existing }
             | Self::AlreadyChargedBack { existing }
             | Self::AlreadyProposed { existing }
+            | Self::HoldNotOpen { existing }
             | Self::RewardAlreadyGiven { existing } => json!({ "existing": existing }),
             Self::PriceChanged { expected, required } => {
                 json!({ "expected": expected, "required": required })
@@ -279,6 +291,13 @@ mod tests {
             (Refusal::PurchaseNotFound, 404, "purchase_not_found", &none),
             (Refusal::SpendNotFound, 404, "spend_not_found", &none),
             (Refusal::ProposalNotFound, 404, "proposal_not_found", &none),
+            (Refusal::HoldNotFound, 404, "hold_not_found", &none),
+            (
+                Refusal::HoldNotOpen { existing: value() },
+                409,
+                "hold_not_open",
+                &json!({ "existing": { "a": 1 } }),
+            ),
             (Refusal::PromoUnknown, 404, "promo_unknown", &none),
             (Refusal::JobNotFound, 404, "job_not_found", &none),
             (Refusal::JobClosed, 409, "job_closed", &none),

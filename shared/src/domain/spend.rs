@@ -6,7 +6,7 @@ use super::account::Balance;
 use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::ids::{AccountId, Fingerprint, Operation, OperationId, Reason, Reference};
 use super::key::IdempotencyKey;
-use super::lot::{SliceView, views};
+use super::lot::{Slice, SliceView, views};
 use super::receipt::Receipt;
 use super::refusal::{Invalid, Refusal};
 use super::units::Connects;
@@ -107,6 +107,22 @@ impl Charge {
     /// # Errors
     /// `insufficient_connects`.
     pub fn take(self, draft: &mut Draft<'_>) -> Result<Receipt, Refusal> {
+        self.taken(draft, Draft::spend)
+    }
+
+    /// Sets it aside out of the oldest lots.
+    ///
+    /// # Errors
+    /// `insufficient_connects`.
+    pub fn hold(self, draft: &mut Draft<'_>) -> Result<Receipt, Refusal> {
+        self.taken(draft, Draft::hold)
+    }
+
+    fn taken<'p>(
+        self,
+        draft: &mut Draft<'p>,
+        take: impl FnOnce(&mut Draft<'p>, Connects, Reason, Reference) -> Option<Vec<Slice>>,
+    ) -> Result<Receipt, Refusal> {
         let available = draft.account().balance().available;
         if available < self.amount {
             return Err(Refusal::InsufficientConnects {
@@ -114,8 +130,7 @@ impl Charge {
                 required: self.amount,
             });
         }
-        let slices = draft
-            .spend(self.amount, self.reason, self.reference.clone())
+        let slices = take(draft, self.amount, self.reason, self.reference.clone())
             .ok_or_else(|| too_many_lots(self.field))?;
         Ok(Receipt {
             id: self.id,
@@ -131,8 +146,8 @@ impl Charge {
     }
 }
 
-fn too_many_lots(field: &str) -> Refusal {
-    let detail = "lies in more lots than one spend can name; spend less at once";
+pub(super) fn too_many_lots(field: &str) -> Refusal {
+    let detail = "lies in more lots than one entry can name; ask for less at once";
     Refusal::Invalid(Invalid {
         code: super::refusal::InvalidCode::AboveMaximum,
         field: field.to_owned(),

@@ -41,6 +41,28 @@ pub mod as_text {
     }
 }
 
+/// The same for fields that may hold none.
+pub mod as_text_if_any {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Time;
+
+    #[derive(Serialize, Deserialize)]
+    struct Text(#[serde(with = "super::as_text")] Time);
+
+    /// Writes the fixed-width form, or nothing.
+    pub fn serialize<S: Serializer>(at: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
+        at.map(Text).serialize(serializer)
+    }
+
+    /// Reads any RFC 3339 form, or nothing.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Time>, D::Error> {
+        Ok(Option::<Text>::deserialize(deserializer)?.map(|text| text.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;

@@ -21,7 +21,6 @@ use super::sweeps::Swept;
 use super::{Attempt, Context, Error, Fault, Ledger, Report, check_clock};
 use crate::defect::{Defect, present};
 use crate::domain::closure::{Closure, ClosureReason, Progress, ReturnPolicyView};
-use crate::domain::draft::Unplanned;
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, JobView};
 use crate::domain::proposal::Proposal;
@@ -338,13 +337,7 @@ impl Ledger {
         let Some(draft) = self.ready(&then, state).await? else {
             return Ok(Attempt::Again);
         };
-        match closure.plan(draft, proposal) {
-            Ok(plan) => {
-                self.commit(&then, plan).await?;
-                Ok(Attempt::Done(()))
-            }
-            Err(Unplanned::Stale) => Err(StoreError::Lost.into()),
-            Err(Unplanned::Refused(refusal)) => Err(refusal.into()),
-        }
+        self.commit(&then, closure.plan(draft, proposal)?).await?;
+        Ok(Attempt::Done(()))
     }
 }

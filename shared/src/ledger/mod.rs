@@ -9,6 +9,7 @@
 
 mod accounts;
 mod closures;
+mod holds;
 mod jobs;
 mod operations;
 mod plans;
@@ -115,6 +116,16 @@ impl From<Invalid> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         Self::Fault(error.into())
+    }
+}
+
+/// What was read too early is a lost race.
+impl From<Unplanned> for Error {
+    fn from(why: Unplanned) -> Self {
+        match why {
+            Unplanned::Refused(refusal) => Self::Refused(refusal),
+            Unplanned::Stale => StoreError::Lost.into(),
+        }
     }
 }
 

@@ -35,7 +35,7 @@ const MAX_FAILURES_NAMED: usize = 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Whatever was due by then.
-    #[serde(serialize_with = "due_text")]
+    #[serde(serialize_with = "time::as_text_if_any::serialize")]
     pub due_until: Option<Time>,
     /// Accounts looked at.
     pub accounts: u64,
@@ -49,19 +49,14 @@ pub struct Report {
     pub jobs: u64,
     /// Proposals on them that were settled.
     pub proposals: u64,
+    /// Holds released because their time was over.
+    pub holds: u64,
     /// Accounts and jobs that failed and stay due.
     pub failed: u64,
     /// Some of them.
     pub failures: Vec<String>,
     /// Whether time ran out with work left.
     pub unfinished: bool,
-}
-
-fn due_text<S: serde::Serializer>(at: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => time::as_text::serialize(at, serializer),
-        None => serializer.serialize_none(),
-    }
 }
 
 /// What runs look at, one after another.
@@ -107,6 +102,7 @@ impl Report {
         self.purchases += other.purchases;
         self.jobs += other.jobs;
         self.proposals += other.proposals;
+        self.holds += other.holds;
         self.failed += other.failed;
         self.unfinished |= other.unfinished;
         self.failures.extend(other.failures);
@@ -136,11 +132,19 @@ impl Ledger {
         .await
     }
 
-    /// Books every expiry that has come, and records once each what holders are to be told.
+    /// Books every expiry that has come, of lots and of holds, and records once each what holders are
+    /// to be told.
     ///
     /// # Errors
     /// When the index can't be read at all.
     pub async fn sweep_expiry(&self, context: &Context, until: Time) -> Result<Report, Fault> {
+        let begun = Instant::now();
+        let lots = self.sweep_lots(context, until).await?;
+        let holds = self.sweep_holds(&context.later(begun), until).await?;
+        Ok(lots.and(holds))
+    }
+
+    async fn sweep_lots(&self, context: &Context, until: Time) -> Result<Report, Fault> {
         self.sweep(
             context,
             DueKind::Expiry,
@@ -347,6 +351,7 @@ mod tests {
             purchases: n + 3,
             jobs: n + 5,
             proposals: n + 6,
+            holds: n + 7,
             failed: n + 4,
             failures: vec![format!("a{n}")],
             unfinished,
@@ -360,6 +365,7 @@ mod tests {
             purchases: 216,
             jobs: 220,
             proposals: 222,
+            holds: 224,
             failed: 218,
             failures: vec!["a10".to_owned(), "a200".to_owned()],
             unfinished: false,

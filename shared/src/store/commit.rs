@@ -6,7 +6,8 @@
 //! what was read, although the lock already implies it: what would break that is seen, not booked.
 //!
 //! Capacity: two units for each kilobyte of each item, one more for each write of the `due` index
-//! (a lot made or used up, a profile whose next grant moves, a purchase that stops being open).
+//! (a lot made or used up, a profile whose next grant moves, a purchase that stops being open, a hold
+//! with an end of its own that is made or ended).
 //!
 //! Failure: a condition or a conflict means nothing was written and the plan is stale; no answer
 //! means that either may be so. Both ways the caller reads again and plans again. The SDK does not
@@ -27,13 +28,16 @@ use serde::Serialize;
 
 use crate::domain::draft::{Guard, LotWrite, Plan, ProfileWrite};
 use crate::domain::email::Email;
+use crate::domain::hold::Hold;
 use crate::domain::ids::AccountId;
 use crate::domain::promo::{Promo, Slot};
 use crate::domain::purchase::Purchase;
 use crate::domain::receipt::Answered;
 use crate::domain::time::{self, Time};
 
-use super::items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, number, text, to_item};
+use super::items::{
+    EntryItem, HoldItem, Item, LotItem, ProfileItem, ReceiptItem, number, text, to_item,
+};
 use super::meter::Access;
 use super::{DueKind, Owner, Store, StoreError, broken, keys};
 
@@ -335,6 +339,10 @@ impl Store {
                 [(":one", number(1)), (":version", number(version))],
             ),
             Guard::Proposal(proposal) => self.proposal_action(proposal),
+            Guard::Hold(hold) => {
+                let (condition, values) = follows(hold.revision);
+                self.put_where(hold_item(account, hold)?, condition, values)
+            }
             Guard::OpenJob { job, version } => self.open_job_check(job, *version),
             Guard::Purchase { purchase } => {
                 let (condition, names, values) = purchase_condition(purchase);
@@ -427,6 +435,19 @@ fn purchase_item(account: &AccountId, purchase: &Purchase) -> Result<Item, Store
     Ok(item)
 }
 
+/// It is due for as long as it is open and ends by itself.
+fn hold_item(account: &AccountId, hold: &Hold) -> Result<Item, StoreError> {
+    let mut item = to_item(
+        keys::account(account),
+        keys::receipt(&hold.taken.id),
+        &HoldItem::from(hold),
+    )?;
+    if let Some(at) = hold.due_at() {
+        item.extend(due(DueKind::Hold, account, at));
+    }
+    Ok(item)
+}
+
 fn answered_item<A: Serialize>(
     account: &AccountId,
     receipt: &Answered<A>,
@@ -449,6 +470,14 @@ fn purchase_condition(purchase: &Purchase) -> (&'static str, Names, Values) {
                 )])),
             )
         }
+    }
+}
+
+/// What must be there for an item of that revision to be written: the one before it.
+pub fn follows(revision: u64) -> (&'static str, Values) {
+    match revision.checked_sub(1) {
+        None | Some(0) => (IS_NEW, None),
+        Some(was) => ("revision = :was", named([(":was", number(was))])),
     }
 }
 

@@ -2,7 +2,7 @@
 //! made on the loaded account.
 
 use crate::domain::closure::ClosureReason;
-use crate::domain::ids::{AccountId, LotId, OperationId};
+use crate::domain::ids::{AccountId, LotId, Operation, OperationId};
 use crate::domain::lot::Lot;
 use crate::domain::time::{self, Time};
 
@@ -37,6 +37,8 @@ pub enum Due {
     Purchase(OperationId),
     /// A job's closure that is not carried out.
     Closure(ClosureReason),
+    /// A hold whose time is over.
+    Hold(OperationId),
 }
 
 /// Some of what is due in a shard.
@@ -134,7 +136,11 @@ fn due_item<K: Owner>(item: &Item) -> Option<DueItem<K>> {
     let what = if sk == keys::PROFILE {
         Due::Cycle
     } else if let Some(id) = sk.strip_prefix(keys::RECEIPT_PREFIX) {
-        Due::Purchase(OperationId::try_new(id).ok()?)
+        let id = OperationId::try_new(id).ok()?;
+        match id.is(Operation::Hold) {
+            true => Due::Hold(id),
+            false => Due::Purchase(id),
+        }
     } else if let Some(reason) = sk.strip_prefix(keys::CLOSURE_PREFIX) {
         Due::Closure(ClosureReason::of(reason)?)
     } else {

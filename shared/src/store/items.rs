@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::account::{Balance, Kind, Plan, Profile, Status};
 use crate::domain::closure::ClosureReason;
+use crate::domain::hold::{Ended, Hold, HoldState};
 use crate::domain::ids::{
     AccountId, Fingerprint, JobId, LotId, OperationId, PersonId, Reason, Reference, Seq,
 };
 use crate::domain::journal::{Entry, EntryType};
 use crate::domain::key::IdempotencyKey;
-use crate::domain::lot::{Birth, Lot, Source};
+use crate::domain::lot::{Birth, Lot, Source, total};
 use crate::domain::proposal::{Decision, FreeReason, Proposal, ProposalState};
 use crate::domain::receipt::Receipt;
 use crate::domain::seal::{FORMAT, Seal};
@@ -372,6 +373,55 @@ impl TryFrom<ProposalItem> for Proposal {
             returned_for: item.returned_for,
             kept_for: item.kept_for,
             settled_for: item.settled_for,
+            revision: item.revision,
+        })
+    }
+}
+
+/// A hold is a receipt and what became of it.
+#[derive(Serialize, Deserialize)]
+pub struct HoldItem {
+    #[serde(flatten)]
+    taken: ReceiptItem,
+    reason: Reason,
+    #[serde(default, with = "time::as_text_if_any")]
+    expires_at: Option<Time>,
+    state: HoldState,
+    #[serde(default)]
+    ended: Option<Ended>,
+    revision: u64,
+}
+
+impl From<&Hold> for HoldItem {
+    fn from(hold: &Hold) -> Self {
+        Self {
+            taken: ReceiptItem::from(&hold.taken),
+            reason: hold.reason.clone(),
+            expires_at: hold.expires_at,
+            state: hold.state,
+            ended: hold.ended.clone(),
+            revision: hold.revision,
+        }
+    }
+}
+
+impl TryFrom<HoldItem> for Hold {
+    type Error = StoreError;
+
+    fn try_from(item: HoldItem) -> Result<Self, StoreError> {
+        let taken = Receipt::try_from(item.taken)?;
+        if total(&taken.slices) != taken.amount {
+            return Err(StoreError::unreadable(
+                "hold",
+                "its slices are not its amount",
+            ));
+        }
+        Ok(Self {
+            taken,
+            reason: item.reason,
+            expires_at: item.expires_at,
+            state: item.state,
+            ended: item.ended,
             revision: item.revision,
         })
     }

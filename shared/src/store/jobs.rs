@@ -11,7 +11,7 @@ use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::Job;
 use crate::domain::proposal::Proposal;
 
-use super::commit::{IS_NEW, Values, due, rejected};
+use super::commit::{IS_NEW, due, follows, rejected};
 use super::items::{Item, ProposalItem, from_item, number, text, text_of, to_item};
 use super::meter::Access;
 use super::{DueKind, Owner, Store, StoreError, keys};
@@ -315,15 +315,4 @@ fn closure_item(closure: &Closure) -> Result<Item, StoreError> {
 fn proposer(key: &Item) -> Option<AccountId> {
     let account = text_of(key, "sk")?.strip_prefix(keys::PROPOSAL_PREFIX)?;
     AccountId::try_new(account).ok()
-}
-
-/// What must be there for an item of that revision to be written: the one before it.
-fn follows(revision: u64) -> (&'static str, Values) {
-    match revision.checked_sub(1) {
-        None | Some(0) => (IS_NEW, None),
-        Some(was) => (
-            "revision = :was",
-            Some(HashMap::from([(":was".to_owned(), number(was))])),
-        ),
-    }
 }

@@ -126,6 +126,8 @@ pub enum DueKind {
     Payment,
     /// Closures of jobs that are not carried out.
     Closure,
+    /// Open holds that end by themselves.
+    Hold,
 }
 
 impl DueKind {
@@ -135,6 +137,7 @@ impl DueKind {
             Self::Grant => "grant",
             Self::Payment => "payment",
             Self::Closure => "closure",
+            Self::Hold => "hold",
         }
     }
 }

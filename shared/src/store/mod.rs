@@ -36,6 +36,7 @@ pub use sandbox::SandboxCharge;
 
 use crate::domain::account::{Account, Profile, Torn};
 use crate::domain::email::Email;
+use crate::domain::hold::Hold;
 use crate::domain::ids::{AccountId, Operation, OperationId, PersonId, PromoCode, Seq};
 use crate::domain::journal::Entry;
 use crate::domain::lot::Lot;
@@ -44,7 +45,9 @@ use crate::domain::purchase::Purchase;
 use crate::domain::receipt::{Answered, Receipt};
 
 use commit::Values;
-use items::{EntryItem, Item, LotItem, ProfileItem, ReceiptItem, from_item, text, text_of};
+use items::{
+    EntryItem, HoldItem, Item, LotItem, ProfileItem, ReceiptItem, from_item, text, text_of,
+};
 use meter::{Access, Consumed};
 
 /// Items that the first query for a state asks for: the profile, up to 14 lots and the newest entry.
@@ -315,6 +318,21 @@ impl Store {
         self.get(keys::account(account), keys::receipt(id))
             .await?
             .map(from_item)
+            .transpose()
+    }
+
+    /// A hold; none under another operation's id.
+    pub async fn hold(
+        &self,
+        account: &AccountId,
+        id: &OperationId,
+    ) -> Result<Option<Hold>, StoreError> {
+        if !id.is(Operation::Hold) {
+            return Ok(None);
+        }
+        self.get(keys::account(account), keys::receipt(id))
+            .await?
+            .map(|item| from_item::<HoldItem>(item)?.try_into())
             .transpose()
     }
 

@@ -20,7 +20,14 @@ async fn idempotency_keys_are_1_to_255_visible_characters() {
         }
     }
     // Where the key is optional a bad one is still bad.
-    for name in ["redeem", "chargeback", "propose", "reward"] {
+    for name in [
+        "redeem",
+        "chargeback",
+        "propose",
+        "reward",
+        "capture",
+        "release",
+    ] {
         for key in ["", "two words", &long] {
             let answer = world.good(world.route(name)).key(key).await;
             answer.refused(400, "idempotency_key_invalid");

@@ -104,6 +104,8 @@ struct World<'a> {
 async fn world(stack: &Stack) -> World<'_> {
     let ana = stack.freelancer("2052-01-15").await;
     let spend_id = ana.spend(9).at("2052-01-16").await.is(201).text("spend_id");
+    let held = ana.hold(2).at("2052-01-16").await.is(201).text("hold_id");
+    let kept = ana.hold(2).at("2052-01-16").await.is(201).text("hold_id");
     let bought = ana.buy(10).at("2052-01-17").await.is(201);
     let purchase = bought.text("purchase_id");
     let code = fresh_code();
@@ -148,6 +150,24 @@ async fn world(stack: &Stack) -> World<'_> {
         Route::new("spend", &[SERVICE], (M::POST, under("/spends")))
             .body(json!({ "amount": 5, "reason": "application", "reference": "job:J-1" }))
             .needs_a_key(),
+        Route::new("hold", &[SERVICE], (M::POST, under("/holds")))
+            .body(json!({
+                "amount": 5, "reason": "listing", "reference": "job:J-1",
+                "expires_at": "2052-03-01T00:00:00Z",
+            }))
+            .needs_a_key(),
+        Route::new(
+            "capture",
+            &[SERVICE],
+            (M::POST, under(&format!("/holds/{held}/capture"))),
+        )
+        .body(json!({ "amount": 1 })),
+        Route::new(
+            "release",
+            &[SERVICE],
+            (M::POST, under(&format!("/holds/{kept}/release"))),
+        )
+        .body(json!({})),
         Route::new("refund", &[ADMIN, SERVICE], (M::POST, under("/refunds")))
             .body(json!({ "spend_id": spend_id, "amount": 1, "reason": "goodwill" }))
             .needs_a_key(),

@@ -82,12 +82,35 @@ fn cases() -> Vec<(&'static str, Vec<Case>)> {
         "9",
         reason.as_str(),
     ];
+    let hold_reasons = ["", "Listing", "with space", "boost", "9", reason.as_str()];
     let references = ["", "nocolon", ":", "job:", ":J", "job:has space", "Job:J"];
     vec![
         ("spend", bad_amounts("amount", 1)),
         ("spend", vec![null("amount")]),
         ("spend", bad_texts("reason", &reasons)),
         ("spend", bad_texts("reference", &references)),
+        ("hold", bad_amounts("amount", 1)),
+        ("hold", vec![null("amount")]),
+        ("hold", bad_texts("reason", &hold_reasons)),
+        ("hold", bad_texts("reference", &references)),
+        ("hold", bad_texts("expires_at", &instants)),
+        // A time that has passed, and the very instant.
+        (
+            "hold",
+            bad_texts(
+                "expires_at",
+                &["2052-02-01T11:59:59.999Z", "2052-02-01T12:00:00Z"],
+            ),
+        ),
+        ("capture", bad_amounts("amount", 1)),
+        (
+            "capture",
+            vec![
+                null("amount"),
+                // It holds 2.
+                ("amount", json!(3), 422, "above_maximum"),
+            ],
+        ),
         ("purchase", bad_amounts("quantity", 10)),
         ("purchase", vec![null("quantity")]),
         (
@@ -258,6 +281,8 @@ async fn values_of_the_wrong_type_and_values_out_of_range() {
     for (name, field) in [
         ("spend", "amount"),
         ("spend", "reason"),
+        ("hold", "amount"),
+        ("hold", "reason"),
         ("purchase", "quantity"),
         ("refund", "reason"),
         ("redeem", "code"),
