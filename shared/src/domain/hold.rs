@@ -521,7 +521,10 @@ mod tests {
         }
     }
 
-    fn told(entries: &[Entry]) -> Vec<(EntryType, &str, i64, Vec<u64>, u64, u64)> {
+    /// Type, reason, amount, the amounts of the slices, available and held after it.
+    type Told<'e> = (EntryType, &'e str, i64, Vec<u64>, u64, u64);
+
+    fn told(entries: &[Entry]) -> Vec<Told<'_>> {
         let slices = |entry: &Entry| entry.slices.iter().map(|s| s.amount.get()).collect();
         entries
             .iter()
@@ -898,8 +901,8 @@ mod tests {
         let [.., captured, released] = draft.entries() else {
             panic!("{:?}", draft.entries());
         };
-        assert_eq!(told(&[captured.clone()])[0].3, [38, 1]);
-        assert_eq!(told(&[released.clone()])[0].3, [5, 1]);
+        assert_eq!(told(std::slice::from_ref(captured))[0].3, [38, 1]);
+        assert_eq!(told(std::slice::from_ref(released))[0].3, [5, 1]);
         assert_eq!(draft.account().balance().available, connects(11));
     }
 
