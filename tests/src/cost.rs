@@ -166,6 +166,49 @@ impl Metered {
         held.unwrap().into_inner().hold_id
     }
 
+    /// Holds and their ends, in an account of their own.
+    async fn holds(&mut self) {
+        let (ledger, now) = (self.ledger.clone(), at(NOW));
+        let account = self.table.open(NOW).await;
+        for (operation, end, budget) in [
+            (
+                "capture of a hold",
+                EndHold::Capture { amount: None },
+                Budget::of(2, 4, 1, 2),
+            ),
+            (
+                "capture of a part",
+                EndHold::Capture {
+                    amount: Some(Connects::new(1)),
+                },
+                Budget::of(4, 8, 1, 2),
+            ),
+            (
+                "release of a hold",
+                EndHold::Release,
+                Budget::of(3, 6, 1, 2),
+            ),
+        ] {
+            let held = self.hold(&account, 2, None).await;
+            self.meter.take();
+            let ended = ledger.end_hold(&now, &account, &held, None, &end).await;
+            ended.unwrap();
+            self.was(operation, budget);
+        }
+        let held = self.hold(&account, 2, None).await;
+        self.was("hold from one lot", Budget::of(3, 6, 1, 2));
+        let release = EndHold::Release;
+        let ended = ledger.end_hold(&now, &account, &held, None, &release).await;
+        ended.unwrap();
+        self.meter.take();
+        // One that ends by itself is in the index until it has ended.
+        let held = self.hold(&account, 2, Some("2027-01-01T00:00:00Z")).await;
+        self.was("hold with an end of its own", Budget::of(3, 7, 1, 2));
+        let ended = ledger.end_hold(&now, &account, &held, None, &release).await;
+        ended.unwrap();
+        self.was("its release", Budget::of(3, 7, 1, 2));
+    }
+
     async fn refund(&self, account: &AccountId, spend: OperationId) {
         self.refund_of(account, RefundOf::SpendId(spend)).await;
     }
@@ -244,43 +287,7 @@ pub async fn operations() -> Vec<Step> {
     walk.refund(&account, partly).await;
     walk.was("refund of a spend", Budget::of(4, 8, 2, 2));
 
-    for (operation, end, budget) in [
-        (
-            "capture of a hold",
-            EndHold::Capture { amount: None },
-            Budget::of(2, 4, 1, 2),
-        ),
-        (
-            "capture of a part",
-            EndHold::Capture {
-                amount: Some(Connects::new(1)),
-            },
-            Budget::of(4, 8, 1, 2),
-        ),
-        (
-            "release of a hold",
-            EndHold::Release,
-            Budget::of(3, 6, 1, 2),
-        ),
-    ] {
-        let held = walk.hold(&account, 2, None).await;
-        walk.meter.take();
-        let ended = ledger.end_hold(&now, &account, &held, None, &end).await;
-        ended.unwrap();
-        walk.was(operation, budget);
-    }
-    let held = walk.hold(&account, 2, None).await;
-    walk.was("hold from one lot", Budget::of(3, 6, 1, 2));
-    let release = EndHold::Release;
-    let ended = ledger.end_hold(&now, &account, &held, None, &release).await;
-    ended.unwrap();
-    walk.meter.take();
-    // One that ends by itself is in the index until it has ended.
-    let held = walk.hold(&account, 2, Some("2027-01-01T00:00:00Z")).await;
-    walk.was("hold with an end of its own", Budget::of(3, 7, 1, 2));
-    let ended = ledger.end_hold(&now, &account, &held, None, &release).await;
-    ended.unwrap();
-    walk.was("its release", Budget::of(3, 7, 1, 2));
+    walk.holds().await;
 
     let refused = spend(1_000);
     ledger
@@ -525,7 +532,11 @@ pub async fn scheduled_steps() -> Vec<Step> {
     held.unwrap();
     walk.meter.take();
     for (step, budget) in [
-        ("the end of a hold: entry, lot, hold", Budget::written(3, 7)),
+        // Less than thirty days before its lot's last one.
+        (
+            "the end of a hold: entry, grace lot, hold",
+            Budget::written(3, 8),
+        ),
         ("the same run again", Budget::written(0, 0)),
     ] {
         let now = at(until);
