@@ -158,7 +158,7 @@ impl World {
         world
     }
 
-    /// An account that has bought, spent and been refunded; a promo code.
+    /// An account that has bought, spent, been refunded and holds some; a promo code.
     fn populate(&mut self) {
         let done = |what: &str, scope: &str, body: Value| {
             let answer = self.ask_for(&format!(
@@ -188,6 +188,11 @@ impl World {
             "$SERVICE",
             json!({ "spend_id": spent["spend_id"], "amount": 2, "reason": "goodwill" }),
         );
+        let held = done(
+            "POST /v1/accounts/a1/holds",
+            "$SERVICE",
+            json!({ "amount": 4, "reason": "test", "expires_at": "2101-01-01T00:00:00Z" }),
+        );
         done(
             "PUT /v1/promos/SPRING",
             "$ADMIN",
@@ -207,6 +212,7 @@ impl World {
         self.names.extend([
             ("$PURCHASE", id(&bought, "purchase_id")),
             ("$SPEND", id(&spent, "spend_id")),
+            ("$HOLD", id(&held, "hold_id")),
         ]);
         self.listings = listings.into();
         self.layer.wrote.store(false, Relaxed);
