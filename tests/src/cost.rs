@@ -149,6 +149,7 @@ impl Metered {
             job_id: job.clone(),
             expected_cost: Connects::new(expected_cost),
             free_reason: None,
+            boost: None,
         };
         let now = at(NOW);
         let submitted = self.ledger.propose(&now, account, None, &command);

@@ -8,6 +8,8 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use super::auction::Auction;
+use super::bid::Bid;
 use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::ids::{AccountId, JobId, Reason};
 use super::job::{Job, JobState};
@@ -269,16 +271,31 @@ impl Closure {
         !proposal.settled_for.contains(&self.reason)
     }
 
-    /// How much of a proposal comes back by it.
-    pub fn gives_back(&self, proposal: &Proposal) -> Connects {
+    /// Whether it gives anything back to those who have not withdrawn.
+    fn returns(&self) -> bool {
+        self.terms.returned && !(self.terms.unless_contract && self.had_contract)
+    }
+
+    /// Whether the bids that lead on an open auction of the job come back, unpaid.
+    pub fn releases_bids(&self) -> bool {
+        self.returns() && self.terms.includes_boost
+    }
+
+    /// How much comes back by it of what a proposal took, and of what was paid for its bid.
+    pub(super) fn gives_back(&self, proposal: &Proposal) -> (Connects, Connects) {
         let is_withdrawn = proposal.state == ProposalState::Withdrawn;
-        let kept = !self.terms.returned
-            || (self.terms.unless_contract && self.had_contract)
-            || (is_withdrawn && !self.terms.includes_withdrawn);
-        match kept {
-            true => Connects::ZERO,
-            false => proposal.charge.returnable(),
+        if !self.returns() || (is_withdrawn && !self.terms.includes_withdrawn) {
+            return (Connects::ZERO, Connects::ZERO);
         }
+        let bid = proposal.bid.as_ref().filter(|_| self.terms.includes_boost);
+        let boost = bid.map_or(Connects::ZERO, Bid::returnable);
+        (proposal.charge.returnable(), boost)
+    }
+
+    /// Whether settling a proposal for it moves nothing in its account.
+    pub fn moves_nothing(&self, proposal: &Proposal) -> bool {
+        let is_held = proposal.bid.as_ref().is_some_and(Bid::is_held);
+        !is_held && self.gives_back(proposal) == (Connects::ZERO, Connects::ZERO)
     }
 
     /// Why a proposal stays paid that gets nothing back by it.
@@ -286,7 +303,7 @@ impl Closure {
         let is_withdrawn = proposal.state == ProposalState::Withdrawn;
         let is_hired = proposal.outcome == Some(Decision::Hired);
         Reason::of(match self.reason {
-            _ if proposal.charge.amount.is_zero() => "nothing_paid",
+            _ if proposal.paid().is_zero() => "nothing_paid",
             _ if is_withdrawn && !self.terms.includes_withdrawn => "withdrawn",
             _ if self.terms.unless_contract && self.had_contract => "had_contract",
             ClosureReason::Expired => "job_expired",
@@ -304,8 +321,10 @@ impl Closure {
         self.mark(settled)
     }
 
-    /// Settles a proposal that gets something back: to the lots it came out of, last taken first. A
-    /// suspended account gets it too.
+    /// Settles a proposal whose account gets something back, or has a bid that is still held: what is
+    /// held first, as the auction's end says; then the cost and what was paid for the bid come back, each
+    /// in an entry of its own, to the lots they came out of, last taken first. A suspended account gets it
+    /// too.
     ///
     /// # Errors
     /// Stale when the proposal was read before something that the account already shows.
@@ -313,11 +332,29 @@ impl Closure {
         &self,
         mut draft: Draft<'_>,
         proposal: &Proposal,
+        auction: Option<&Auction>,
     ) -> Result<Option<Plan>, Unplanned> {
-        let amount = self.gives_back(proposal);
+        let mut next = proposal.next();
+        if let Some(bid) = &mut next.bid
+            && let Some(settled) = bid.settle(&mut draft, &proposal.account_id, auction)?
+        {
+            *bid = settled;
+        }
         let reason = Reason::of(self.reason.as_str());
-        refund::bring_back(&mut draft, &proposal.charge, amount, reason.clone())?;
-        let settled = self.mark(proposal.returned(amount, reason));
+        let (cost, boost) = self.gives_back(&next);
+        let taken = std::iter::once(&mut next.charge);
+        let taken = taken.chain(next.bid.as_mut().map(|bid| &mut bid.hold.taken));
+        for (taken, back) in taken.zip([cost, boost]) {
+            if !back.is_zero() {
+                refund::bring_back(&mut draft, taken, back, reason.clone())?;
+                taken.returned += back;
+                next.returned_for = Some(reason.clone());
+            }
+        }
+        if (cost + boost).is_zero() {
+            next.kept_for = Some(self.keeps_for(&next));
+        }
+        let settled = self.mark(next);
         Ok(draft.finish(vec![Guard::Proposal(settled)]).1)
     }
 
@@ -335,6 +372,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::account::Kind;
+    use super::super::bid::Arena;
     use super::super::job::{JobView, PostJob, Pricing};
     use super::super::policy::built_in;
     use super::super::proposal::{ProposalView, ProposeCommand};
@@ -357,18 +395,22 @@ mod tests {
             job_id: JobId::try_new("J1").unwrap(),
             expected_cost: connects(cost),
             free_reason: None,
+            boost: None,
         };
         let draft = draft(policy, opened(policy, Kind::Freelancer), OPENED);
-        let planned = command.plan(draft, None, Some(&job(policy, cost)));
+        let planned = command.plan(draft, None, &Arena::of(Some(job(policy, cost))));
         planned.unwrap().0
     }
 
     /// A proposal after a closure, as the contract shows it: its state, what came back, and why.
     fn settled(policy: &Policy, closure: &Closure, proposal: &Proposal) -> (String, u64, String) {
         let back = closure.gives_back(proposal);
-        let after = match back.is_zero() {
+        let after = match closure.moves_nothing(proposal) {
             true => closure.settles(proposal),
-            false => closure.mark(proposal.returned(back, Reason::of(closure.reason.as_str()))),
+            false => {
+                let reason = Reason::of(closure.reason.as_str());
+                closure.mark(proposal.refunded(back.0, reason))
+            }
         };
         assert!(closure.concerns(proposal) && !closure.concerns(&after));
         assert_eq!(after.revision, proposal.revision + 1);
@@ -390,8 +432,8 @@ mod tests {
         let withdrawn = paid.withdrawn();
         let declined = paid.decided(Decision::ClientDeclined);
         let hired = paid.decided(Decision::Hired);
-        let partly = paid.returned(connects(3), Reason::of("goodwill"));
-        let wholly = paid.returned(connects(8), Reason::of("goodwill"));
+        let partly = paid.refunded(connects(3), Reason::of("goodwill"));
+        let wholly = paid.refunded(connects(8), Reason::of("goodwill"));
         let free = proposal(&policy, 0);
         for (reason, contracts, proposal, state, back, why) in [
             (ClientCancelled, 0, &paid, "settled", 8, "client_cancelled"),
@@ -463,11 +505,11 @@ mod tests {
         let (closing, closure) = job.close(&policy, at(LATER), ClosureReason::ClientCancelled);
         policy.returns.closures.clear();
         assert_eq!(closing.contracted().contracts, 1);
-        assert_eq!(closure.gives_back(&paid), connects(8));
+        assert_eq!(closure.gives_back(&paid).0, connects(8));
         let (_, later) = closing
             .contracted()
             .close(&policy, at(LATER), ClosureReason::Fraud);
-        assert_eq!(later.gives_back(&paid), Connects::ZERO);
+        assert_eq!(later.gives_back(&paid).0, Connects::ZERO);
         let read: Closure = serde_json::from_value(json!(closure)).unwrap();
         assert_eq!(read, closure);
     }

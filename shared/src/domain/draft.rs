@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 
 use super::account::{Account, Balance, Profile, Status};
+use super::auction::Auction;
+use super::bid::BidView;
 use super::hold::Hold;
 use super::ids::{
     AccountId, JobId, LotId, OperationId, PersonId, PromoCode, Reason, Reference, Seq,
@@ -94,6 +96,8 @@ pub enum Guard {
     NewPlanChange(Answered<PlanChangeAnswer>),
     /// The reward is new.
     NewReward(Answered<RewardAnswer>),
+    /// The bid is new.
+    NewBid(Answered<BidView>),
     /// So much of a spend had come back, and now so much has.
     Returned {
         /// The spend.
@@ -118,6 +122,8 @@ pub enum Guard {
     Proposal(Proposal),
     /// A hold is new, or moves on: the revision before it is what the item must have.
     Hold(Hold),
+    /// An auction is new, or moves on: the revision before it is what the item must have.
+    Auction(Auction),
     /// The job takes proposals, at the price that was read.
     OpenJob {
         /// The job.
@@ -148,6 +154,32 @@ pub struct Plan {
     pub guards: Vec<Guard>,
     /// Whether lots are left pending.
     pub leaves_pending: bool,
+    /// Another account's part of the same transaction.
+    pub beside: Option<Box<Plan>>,
+}
+
+impl Plan {
+    /// Its own writes and checks.
+    fn actions(&self) -> usize {
+        let profile = usize::from(self.profile.is_some());
+        self.entries.len() + self.lots.len() + profile + self.guards.len()
+    }
+
+    /// The proposal whose bid it leaves to be released, if there is one.
+    pub fn releases_later(&self) -> Option<(JobId, AccountId)> {
+        self.guards.iter().find_map(|guard| match guard {
+            Guard::Proposal(proposal) => {
+                proposal.bid.as_ref()?.due_at()?;
+                Some((proposal.job_id.clone(), proposal.account_id.clone()))
+            }
+            _ => None,
+        })
+    }
+
+    /// It and what goes with it.
+    pub fn parts(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |plan| plan.beside.as_deref())
+    }
 }
 
 /// Why no plan was made.
@@ -644,7 +676,24 @@ impl<'p> Draft<'p> {
 
     /// Turns the draft into the account after it and the plan that makes it so; no plan where
     /// there is nothing to book.
-    pub fn finish(mut self, guards: Vec<Guard>) -> (Account, Option<Plan>) {
+    pub fn finish(self, guards: Vec<Guard>) -> (Account, Option<Plan>) {
+        self.finish_within(MAX_ACTIONS, guards)
+    }
+
+    /// The same in one transaction with another account's plan.
+    pub fn finish_beside(
+        self,
+        beside: Option<Plan>,
+        guards: Vec<Guard>,
+    ) -> (Account, Option<Plan>) {
+        let taken = beside.as_ref().map_or(0, Plan::actions);
+        let (account, plan) = self.finish_within(MAX_ACTIONS - taken, guards);
+        let beside = beside.map(Box::new);
+        (account, plan.map(|plan| Plan { beside, ..plan }))
+    }
+
+    /// The same in so many actions: more than entries, profile and guards alone.
+    pub fn finish_within(mut self, actions: usize, guards: Vec<Guard>) -> (Account, Option<Plan>) {
         let Some(last) = self.entries.last().map(|entry| entry.seq) else {
             return (self.account, None);
         };
@@ -659,7 +708,7 @@ impl<'p> Draft<'p> {
 
         let fixed = self.entries.len() + usize::from(profile.is_some()) + guards.len();
         let mut lots = self.lot_writes();
-        let pending = lots.split_off(lots.len().min(MAX_ACTIONS - fixed));
+        let pending = lots.split_off(lots.len().min(actions.saturating_sub(fixed)));
 
         // The last entry is what the next reader checks the whole account against.
         if let Some(entry) = self.entries.last_mut() {
@@ -675,6 +724,7 @@ impl<'p> Draft<'p> {
             profile,
             guards,
             leaves_pending: !pending.is_empty(),
+            beside: None,
         };
         (self.account, Some(plan))
     }

@@ -19,7 +19,7 @@ use super::time::{self, Time};
 use super::units::Connects;
 
 /// The reason of holds that have an operation of their own.
-const BOOST: &str = "boost";
+pub(super) const BOOST: &str = "boost";
 
 /// Where a hold stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

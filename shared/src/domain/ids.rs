@@ -166,6 +166,8 @@ pub enum Operation {
     Reward,
     /// `ho_…`
     Hold,
+    /// `bd_…`
+    Bid,
 }
 
 impl Operation {
@@ -180,6 +182,7 @@ impl Operation {
             Self::PlanChange => "pc",
             Self::Reward => "rw",
             Self::Hold => "ho",
+            Self::Bid => "bd",
         }
     }
 }
@@ -412,6 +415,7 @@ mod tests {
             (Operation::PlanChange, "pc_"),
             (Operation::Reward, "rw_"),
             (Operation::Hold, "ho_"),
+            (Operation::Bid, "bd_"),
         ];
         for (kind, prefix) in kinds {
             let id = OperationId::derive(&account("a1"), kind, "k");

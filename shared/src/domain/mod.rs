@@ -2,6 +2,8 @@
 //! Integers only, no I/O, no clock; whatever varies is an argument.
 
 pub mod account;
+pub mod auction;
+pub mod bid;
 pub mod closure;
 pub mod cycle;
 pub mod draft;

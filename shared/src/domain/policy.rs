@@ -6,6 +6,7 @@ use chrono::{Days, Months, NaiveDate};
 use serde::{Deserialize, Serialize};
 
 use super::account::{Kind, Plan};
+use super::auction::BoostPolicy;
 use super::closure::{ClosureReason, Terms};
 use super::job::RateCard;
 use super::lot::{Birth, Lot, Source};
@@ -57,6 +58,8 @@ pub struct Policy {
     pub purchases: PurchasePolicy,
     /// What proposals cost.
     pub jobs: RateCard,
+    /// Bids on top of that.
+    pub boost: BoostPolicy,
 }
 
 /// `[lots]`
@@ -279,7 +282,11 @@ impl Policy {
             ),
         ];
         let broken = rules.iter().find(|(kept, _)| !kept);
-        match broken.map(|(_, broken)| *broken).or(self.jobs.broken()) {
+        match broken
+            .map(|(_, broken)| *broken)
+            .or(self.jobs.broken())
+            .or(self.boost.broken())
+        {
             Some(broken) => Err(PolicyError::Value(broken)),
             None => Ok(self),
         }

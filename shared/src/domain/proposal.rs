@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::account::Balance;
+use super::auction::Auction;
+use super::bid::{Arena, Bid, BidState};
 use super::closure::ClosureReason;
 use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Reason, Reference};
@@ -98,6 +100,10 @@ pub struct Proposal {
     pub kept_for: Option<Reason>,
     /// The closures of its job that it was settled for.
     pub settled_for: BTreeSet<ClosureReason>,
+    /// What was bid on top with it.
+    pub boost: Option<Connects>,
+    /// What is bid on top of it, or was.
+    pub bid: Option<Bid>,
     /// Grows with whatever changes of it.
     pub revision: u64,
 }
@@ -112,6 +118,9 @@ pub struct ProposeCommand {
     /// Why it costs nothing, by the word of the marketplace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_reason: Option<FreeReason>,
+    /// What is bid on top.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boost: Option<Connects>,
 }
 
 impl ProposeCommand {
@@ -127,32 +136,52 @@ impl ProposeCommand {
         }
     }
 
-    /// The job, if this account may submit a proposal on it now, were it the first.
+    /// The job, if this account may submit a proposal on it now, were it the first; with the auction
+    /// that it bids in.
     ///
     /// # Errors
-    /// `job_not_found`, `account_suspended`, `in_debt`, `job_closed`, in that order.
+    /// `job_not_found`, `account_suspended`, `in_debt`, `job_closed`, `auction_closed`, in that order.
     pub fn admitted<'j>(
         &self,
         draft: &Draft<'_>,
-        job: Option<&'j Job>,
-    ) -> Result<&'j Job, Refusal> {
-        let job = job.ok_or(Refusal::JobNotFound)?;
-        may_spend(draft, self.cost(job))?;
+        arena: &'j Arena,
+    ) -> Result<(&'j Job, Option<(Auction, Connects)>), Refusal> {
+        let job = arena.job.as_ref().ok_or(Refusal::JobNotFound)?;
+        may_spend(draft, self.cost(job) + self.boost.unwrap_or(Connects::ZERO))?;
         job.open()?;
-        Ok(job)
+        let auction = match self.boost {
+            Some(bid) => Some((arena.open(draft, job)?, bid)),
+            None => None,
+        };
+        Ok((job, auction))
     }
 
-    /// Charges what the job costs now, if that is not more than expected.
+    /// Takes the cost, if there is enough for what is bid on top as well.
+    fn charged(&self, charge: Charge, draft: &mut Draft<'_>) -> Result<Receipt, Refusal> {
+        let available = draft.account().balance().available;
+        let required = charge.amount + self.boost.unwrap_or(Connects::ZERO);
+        match required <= available {
+            true => charge.take(draft),
+            false => Err(Refusal::InsufficientConnects {
+                available,
+                required,
+            }),
+        }
+    }
+
+    /// Charges what the job costs now, if that is not more than expected, and sets aside what is bid on
+    /// top: both or neither.
     ///
     /// # Errors
-    /// As for [`ProposeCommand::admitted`], then `price_changed`, `insufficient_connects`.
+    /// As for [`ProposeCommand::admitted`], then `price_changed`, `below_minimum` or `bid_too_low` for
+    /// the bid, `insufficient_connects`.
     pub fn plan(
         &self,
         mut draft: Draft<'_>,
         key: Option<&IdempotencyKey>,
-        job: Option<&Job>,
+        arena: &Arena,
     ) -> Result<(Proposal, Option<Plan>), Unplanned> {
-        let job = self.admitted(&draft, job)?;
+        let (job, auction) = self.admitted(&draft, arena)?;
         let cost = self.cost(job);
         if cost > self.expected_cost {
             return Err(Unplanned::Refused(Refusal::PriceChanged {
@@ -171,10 +200,10 @@ impl ProposeCommand {
             reference: Reference::of("job", &job.job_id),
         };
         let zero_cost = cost.is_zero().then_some(FreeReason::ZeroCostJob);
-        let proposal = Proposal {
+        let mut proposal = Proposal {
             job_id: job.job_id.clone(),
             account_id,
-            charge: charge.take(&mut draft)?,
+            charge: self.charged(charge, &mut draft)?,
             free_reason: self.free_reason.or(zero_cost),
             job_version: job.version,
             state: ProposalState::Submitted,
@@ -182,15 +211,23 @@ impl ProposeCommand {
             returned_for: None,
             kept_for: None,
             settled_for: BTreeSet::new(),
+            boost: self.boost,
+            bid: None,
             revision: 1,
         };
-        let (_, plan) = draft.finish(vec![
-            Guard::Proposal(proposal.clone()),
-            Guard::OpenJob {
-                job: job.job_id.clone(),
-                version: job.version,
-            },
-        ]);
+        let (mut guards, mut beside) = (vec![], None);
+        if let Some((auction, bid)) = auction {
+            let placing = arena.place(&mut draft, &auction, &proposal, bid, "boost")?;
+            proposal.bid = placing.proposal.bid;
+            proposal.charge.after = draft.account().balance();
+            (guards, beside) = (placing.guards, placing.beside);
+        }
+        guards.push(Guard::Proposal(proposal.clone()));
+        guards.push(Guard::OpenJob {
+            job: job.job_id.clone(),
+            version: job.version,
+        });
+        let (_, plan) = draft.finish_beside(beside, guards);
         Ok((proposal, plan))
     }
 }
@@ -213,7 +250,47 @@ impl Proposal {
         }
     }
 
-    /// The proposal taken back.
+    /// The proposal with what became of its bid.
+    #[must_use]
+    pub fn with_bid(&self, bid: Bid) -> Self {
+        Self {
+            bid: Some(bid),
+            ..self.next()
+        }
+    }
+
+    /// Lets its bid pay or go back, if anything is held for it.
+    ///
+    /// # Errors
+    /// As for [`Bid::settle`].
+    pub fn settle_bid(
+        &self,
+        mut draft: Draft<'_>,
+        auction: Option<&Auction>,
+    ) -> Result<Option<Plan>, Unplanned> {
+        let Some(bid) = &self.bid else {
+            return Ok(None);
+        };
+        let Some(bid) = bid.settle(&mut draft, &self.account_id, auction)? else {
+            return Ok(None);
+        };
+        let proposal = Guard::Proposal(self.with_bid(bid));
+        Ok(draft.finish(vec![proposal]).1)
+    }
+
+    /// How much was paid, for it and for what was bid on top.
+    pub fn paid(&self) -> Connects {
+        let bid = self.bid.as_ref().map_or(Connects::ZERO, |bid| bid.paid);
+        self.charge.amount + bid
+    }
+
+    /// How much came back of what it took and of what was bid on top.
+    pub fn returned(&self) -> Connects {
+        let bid = self.bid.as_ref().map_or(Connects::ZERO, Bid::returned);
+        self.charge.returned + bid
+    }
+
+    /// The proposal taken back. What is bid on top stays bid: it may have pushed out others.
     #[must_use]
     pub fn withdrawn(&self) -> Self {
         Self {
@@ -233,7 +310,7 @@ impl Proposal {
 
     /// The proposal after so much more of it came back.
     #[must_use]
-    pub fn returned(&self, amount: Connects, reason: Reason) -> Self {
+    pub fn refunded(&self, amount: Connects, reason: Reason) -> Self {
         let mut next = self.next();
         next.charge.returned += amount;
         next.returned_for = Some(reason);
@@ -268,8 +345,12 @@ pub struct ProposalView {
     pub cost: Connects,
     /// Why it took nothing, if so.
     pub free_reason: Option<FreeReason>,
-    /// What is bid on top of it: bids can't be made yet, so there is none.
-    pub boost: (),
+    /// What is bid on top of it, or was.
+    pub boost: Option<Connects>,
+    /// Where that bid stands.
+    pub boost_state: Option<BidState>,
+    /// How much of it was paid.
+    pub boost_charged: Connects,
     /// Where it stands.
     pub state: ProposalState,
     /// What the client made of it.
@@ -285,14 +366,17 @@ pub struct ProposalView {
 impl ProposalView {
     /// Of a proposal as it stands, in an account with that balance.
     pub fn of(proposal: &Proposal, balance: Balance) -> Self {
+        let bid = proposal.bid.as_ref();
         Self {
             job_id: proposal.job_id.clone(),
             cost: proposal.charge.amount,
             free_reason: proposal.free_reason,
-            boost: (),
+            boost: bid.map(Bid::amount),
+            boost_state: bid.map(|bid| bid.state),
+            boost_charged: bid.map_or(Connects::ZERO, |bid| bid.paid),
             state: proposal.state,
             outcome: proposal.outcome,
-            returned: proposal.charge.returned,
+            returned: proposal.returned(),
             return_reason: proposal.return_reason(),
             balance,
         }
@@ -301,6 +385,9 @@ impl ProposalView {
     /// Of a proposal as it was when it was submitted, whatever became of it.
     pub fn submitted(proposal: &Proposal) -> Self {
         Self {
+            boost: proposal.boost,
+            boost_state: proposal.boost.map(|_| BidState::Leading),
+            boost_charged: Connects::ZERO,
             state: ProposalState::Submitted,
             outcome: None,
             returned: Connects::ZERO,
@@ -336,6 +423,7 @@ mod tests {
             job_id: JobId::try_new("J1").unwrap(),
             expected_cost: connects(expected),
             free_reason,
+            boost: None,
         }
     }
 
@@ -388,7 +476,7 @@ mod tests {
             let account = opened(&policy, Kind::Freelancer);
             let draft = draft(&policy, account, OPENED);
             let job = job(&policy, cost);
-            let planned = propose(expected, free).plan(draft, None, Some(&job));
+            let planned = propose(expected, free).plan(draft, None, &Arena::of(Some(job.clone())));
             assert_eq!(told(planned), answer, "{cost} {expected} {free:?}");
         }
     }
@@ -403,27 +491,32 @@ mod tests {
         let mut posted = job(&policy, 8);
         posted.state = JobState::Closing;
         let command = propose(7, None);
-        let refused = |draft: &Draft<'_>, job| told(command.plan(draft.clone(), None, job));
+        let arena = |job: &Job| Arena::of(Some(job.clone()));
+        let refused =
+            |draft: &Draft<'_>, arena: &Arena| told(command.plan(draft.clone(), None, arena));
         draft.change_profile("suspended", None, |profile| {
             profile.status = Status::Suspended;
         });
-        assert_eq!(refused(&draft, None), Err(Refusal::JobNotFound));
-        let suspended = refused(&draft, Some(&posted));
+        assert_eq!(
+            refused(&draft, &Arena::default()),
+            Err(Refusal::JobNotFound)
+        );
+        let suspended = refused(&draft, &arena(&posted));
         assert_eq!(suspended, Err(Refusal::AccountSuspended));
         draft.change_profile("reactivated", None, |profile| {
             profile.status = Status::Active;
         });
         let debt = connects(3);
         assert_eq!(
-            refused(&draft, Some(&posted)),
+            refused(&draft, &arena(&posted)),
             Err(Refusal::InDebt { debt })
         );
         // Nothing is spent on a free one, so no debt is in its way.
         let free = propose(0, Some(FreeReason::Offer));
-        let closed = told(free.plan(draft.clone(), None, Some(&posted)));
+        let closed = told(free.plan(draft.clone(), None, &arena(&posted)));
         assert_eq!(closed, Err(Refusal::JobClosed));
         posted.state = JobState::Open;
-        let free = told(free.plan(draft.clone(), None, Some(&posted)));
+        let free = told(free.plan(draft.clone(), None, &arena(&posted)));
         assert_eq!(free, Ok((0, Some(FreeReason::Offer))));
     }
 
@@ -450,7 +543,9 @@ mod tests {
         let command = propose(cost, None);
         let drafted = draft(policy, account, OPENED);
         let mut after = drafted.clone();
-        let (proposal, _) = command.plan(drafted, None, Some(&job)).unwrap();
+        let (proposal, _) = command
+            .plan(drafted, None, &Arena::of(Some(job.clone())))
+            .unwrap();
         let reference = proposal.charge.reference.clone();
         after
             .spend(connects(cost), Reason::of("proposal"), reference)
@@ -465,12 +560,13 @@ mod tests {
         let first = ProposalView::submitted(&proposal);
         let expected = json!({
             "job_id": "J1", "cost": 45, "free_reason": null, "boost": null,
+            "boost_state": null, "boost_charged": 0,
             "state": "submitted", "outcome": null, "returned": 0, "return_reason": null,
             "balance": { "available": 5, "held": 0, "debt": 0 },
         });
         assert_eq!(json!(first), expected);
         let changed = proposal.withdrawn().decided(Decision::Hired);
-        let changed = changed.returned(connects(5), Reason::of("goodwill"));
+        let changed = changed.refunded(connects(5), Reason::of("goodwill"));
         assert_eq!(ProposalView::submitted(&changed), first);
         let now = ProposalView::of(&changed, Balance::default());
         assert_eq!(
@@ -584,14 +680,15 @@ mod tests {
                         if !closure.concerns(&proposal) {
                             continue;
                         }
-                        let wanted = closure.gives_back(&proposal).get();
+                        let wanted = closure.gives_back(&proposal).0.get();
                         if wanted == 0 {
                             proposal = closure.settles(&proposal);
                             kept_for = proposal.kept_for.clone();
                             continue;
                         }
                         prop_assert_eq!(back + wanted, cost);
-                        let plan = closure.plan(draft(&policy, account.clone(), OPENED), &proposal);
+                        let drafted = draft(&policy, account.clone(), OPENED);
+                        let plan = closure.plan(drafted, &proposal, None);
                         let what = (wanted, reason.as_str());
                         (account, proposal) =
                             brought_back(&policy, &account, &proposal, what, plan.unwrap());

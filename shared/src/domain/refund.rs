@@ -110,7 +110,7 @@ impl RefundCommand {
                 was: spend.returned,
                 now: spend.returned + amount,
             },
-            Charged::Proposal(proposal) => Guard::Proposal(proposal.returned(amount, reason)),
+            Charged::Proposal(proposal) => Guard::Proposal(proposal.refunded(amount, reason)),
         };
         let (_, plan) = draft.finish(vec![Guard::NewReceipt(receipt.clone()), returned]);
         Ok((receipt, plan))

@@ -79,6 +79,21 @@ pub enum Refusal {
         /// The hold as it stands.
         existing: Value,
     },
+    /// No bids are taken any more.
+    #[error("the auction is closed")]
+    AuctionClosed,
+    /// The account bids as much or more.
+    #[error("a bid can only be raised: it is {bid} now")]
+    BidNotRaised {
+        /// How much it bids.
+        bid: Connects,
+    },
+    /// All places are taken by bids that are higher, or as high and earlier.
+    #[error("the bid brings no place: {required} would")]
+    BidTooLow {
+        /// The least that brings a place.
+        required: Connects,
+    },
     /// No such job.
     #[error("no such job")]
     JobNotFound,
@@ -202,6 +217,9 @@ impl Refusal {
             Self::ProposalNotFound => (404, "proposal_not_found"),
             Self::HoldNotFound => (404, "hold_not_found"),
             Self::HoldNotOpen { .. } => (409, "hold_not_open"),
+            Self::AuctionClosed => (409, "auction_closed"),
+            Self::BidNotRaised { .. } => (409, "bid_not_raised"),
+            Self::BidTooLow { .. } => (409, "bid_too_low"),
             Self::JobNotFound => (404, "job_not_found"),
             Self::JobClosed => (409, "job_closed"),
             Self::AlreadyProposed { .. } => (409, "already_proposed"),
@@ -243,6 +261,8 @@ impl Refusal {
             | Self::AlreadyProposed { existing }
             | Self::HoldNotOpen { existing }
             | Self::RewardAlreadyGiven { existing } => json!({ "existing": existing }),
+            Self::BidNotRaised { bid } => json!({ "bid": bid }),
+            Self::BidTooLow { required } => json!({ "required": required }),
             Self::PriceChanged { expected, required } => {
                 json!({ "expected": expected, "required": required })
             }
@@ -259,6 +279,7 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::connects;
     use super::*;
 
     #[test]
@@ -297,6 +318,21 @@ mod tests {
                 409,
                 "hold_not_open",
                 &json!({ "existing": { "a": 1 } }),
+            ),
+            (Refusal::AuctionClosed, 409, "auction_closed", &none),
+            (
+                Refusal::BidNotRaised { bid: connects(9) },
+                409,
+                "bid_not_raised",
+                &json!({ "bid": 9 }),
+            ),
+            (
+                Refusal::BidTooLow {
+                    required: connects(11),
+                },
+                409,
+                "bid_too_low",
+                &json!({ "required": 11 }),
             ),
             (Refusal::PromoUnknown, 404, "promo_unknown", &none),
             (Refusal::JobNotFound, 404, "job_not_found", &none),

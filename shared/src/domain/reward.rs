@@ -249,7 +249,7 @@ impl RewardCommand {
                 bring_back(&mut draft, charge, refunded, reason.clone())?;
             }
             if !refunded.is_zero() {
-                changed = Some(Guard::Proposal(proposal.returned(refunded, reason)));
+                changed = Some(Guard::Proposal(proposal.refunded(refunded, reason)));
             }
         }
         if !awarded.is_zero() {
@@ -292,6 +292,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::account::{Account, Kind, Status};
+    use super::super::bid::Arena;
     use super::super::closure::ClosureReason;
     use super::super::job::{Job, PostJob, Pricing};
     use super::super::policy::built_in;
@@ -345,10 +346,13 @@ mod tests {
                 job_id: job_id(),
                 expected_cost: connects(cost),
                 free_reason: None,
+                boost: None,
             };
             let drafted = draft(&policy, account, OPENED);
             let mut after = drafted.clone();
-            let (proposal, _) = command.plan(drafted, None, Some(&job)).unwrap();
+            let (proposal, _) = command
+                .plan(drafted, None, &Arena::of(Some(job.clone())))
+                .unwrap();
             let about = proposal.charge.reference.clone();
             after
                 .spend(connects(cost), Reason::of("proposal"), about)
@@ -434,13 +438,13 @@ mod tests {
             if !closure.concerns(&self.proposal) {
                 return;
             }
-            if closure.gives_back(&self.proposal).is_zero() {
+            if closure.moves_nothing(&self.proposal) {
                 self.proposal = closure.settles(&self.proposal);
                 return;
             }
             let drafted = draft(&policy, self.account.clone(), OPENED);
             let after = drafted.clone();
-            let plan = closure.plan(drafted, &self.proposal).unwrap();
+            let plan = closure.plan(drafted, &self.proposal, None).unwrap();
             self.becomes(after, plan.unwrap());
         }
 

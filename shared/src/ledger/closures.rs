@@ -20,7 +20,9 @@ use tokio::time::Instant;
 use super::sweeps::Swept;
 use super::{Attempt, Context, Error, Fault, Ledger, Report, check_clock};
 use crate::defect::{Defect, present};
+use crate::domain::auction::{Auction, ClosedBy};
 use crate::domain::closure::{Closure, ClosureReason, Progress, ReturnPolicyView};
+use crate::domain::draft::{Draft, Plan, Unplanned};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, JobView};
 use crate::domain::proposal::Proposal;
@@ -160,6 +162,13 @@ impl Ledger {
         let Some(mut closure) = found.await?.filter(wanted) else {
             return Ok(sum);
         };
+        // No bid comes any more, so what the bids pay is known before the first proposal is settled.
+        let gives_back = closure.releases_bids();
+        let auction = self.end_auction(context, job, closure.at, ClosedBy::JobClosed, gives_back);
+        let auction = auction.await?;
+        if let Some(auction) = &auction {
+            sum = sum.and(self.settle_auction(context, auction).await);
+        }
         if closure.progress.total.is_none() {
             let count = async |_| Ok(Attempt::Done(self.store.count_proposals(job).await?));
             closure.progress.total = Some(self.retry(context, count).await?);
@@ -192,7 +201,8 @@ impl Ledger {
                 tracing::error!(%job, %account, %error, "left for the next run");
                 sum = sum.and(Report::failure(&account));
             }
-            let one = |proposal| self.settle_one(context, places, &closure, proposal);
+            let one =
+                |proposal| self.settle_one(context, places, &closure, auction.as_ref(), proposal);
             let outcomes: Vec<Settling> = stream::iter(page.proposals)
                 .map(one)
                 .buffer_unordered(PROPOSALS_AT_ONCE)
@@ -266,6 +276,7 @@ impl Ledger {
         context: &Context,
         places: &Semaphore,
         closure: &Closure,
+        auction: Option<&Auction>,
         proposal: Proposal,
     ) -> Settling {
         if !closure.concerns(&proposal) {
@@ -282,7 +293,10 @@ impl Ledger {
             ..*context
         };
         let account = proposal.account_id.clone();
-        match self.settle_proposal(&context, closure, proposal).await {
+        match self
+            .settle_proposal(&context, closure, auction, proposal)
+            .await
+        {
             Ok(()) => Settling::Now,
             Err(error) => {
                 let job = &closure.job_id;
@@ -296,6 +310,7 @@ impl Ledger {
         &self,
         context: &Context,
         closure: &Closure,
+        auction: Option<&Auction>,
         proposal: Proposal,
     ) -> Result<(), Error> {
         let account = proposal.account_id.clone();
@@ -309,35 +324,35 @@ impl Ledger {
             if !closure.concerns(&proposal) {
                 return Ok(Attempt::Done(()));
             }
-            if closure.gives_back(&proposal).is_zero() {
+            if closure.moves_nothing(&proposal) {
                 self.store.put_proposal(&closure.settles(&proposal)).await?;
                 return Ok(Attempt::Done(()));
             }
-            self.give_back(context, closure, &account, &proposal).await
+            let plan = |draft: Draft<'_>| closure.plan(draft, &proposal, auction);
+            self.as_of(context, closure.at, &account, plan).await
         })
         .await
     }
 
-    /// What comes back does so at the closure's time, however late the pass; in an account that has
-    /// gone on since, at its newest entry's.
-    async fn give_back(
+    /// Changes an account as of that time, however late it is; where the account has gone on since, as
+    /// of its newest entry's.
+    pub(super) async fn as_of(
         &self,
         context: &Context,
-        closure: &Closure,
+        at: Time,
         account: &AccountId,
-        proposal: &Proposal,
+        plan: impl FnOnce(Draft<'_>) -> Result<Option<Plan>, Unplanned>,
     ) -> Result<Attempt<()>, Error> {
         let state = self.load(account).await?;
-        let now = context.now.max(closure.at);
-        check_clock(&state, now)?;
+        check_clock(&state, context.now.max(at))?;
         let then = Context {
-            now: closure.at.max(state.head.at),
+            now: at.max(state.head.at),
             ..*context
         };
         let Some(draft) = self.ready(&then, state).await? else {
             return Ok(Attempt::Again);
         };
-        self.commit(&then, closure.plan(draft, proposal)?).await?;
+        self.commit(&then, plan(draft)?).await?;
         Ok(Attempt::Done(()))
     }
 }

@@ -1,13 +1,14 @@
 //! Jobs, and proposals on them.
 
 use super::{Attempt, Context, Error, Fault, Ledger, Outcome, known_by};
+use crate::domain::auction::ClosedBy;
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{JobView, PostJob};
 use crate::domain::key::IdempotencyKey;
 use crate::domain::proposal::{Decision, Proposal, ProposalState, ProposalView, ProposeCommand};
 use crate::domain::refusal::Refusal;
 use crate::domain::settle;
-use crate::store::StoreError;
+use crate::store::{Hired, StoreError};
 
 impl Ledger {
     /// Whether there is such a job.
@@ -52,7 +53,8 @@ impl Ledger {
         .await
     }
 
-    /// Notes that a contract was made on a job with an account, once for each.
+    /// Notes that a contract was made on a job with an account, once for each. The first ends the job's
+    /// auction, and the winners pay.
     ///
     /// # Errors
     /// `job_not_found`.
@@ -64,24 +66,35 @@ impl Ledger {
     ) -> Result<JobView, Error> {
         self.retry(context, async |_| {
             let known = async { Ok(self.store.is_contracted(id, account).await?) };
-            let ((job, closures), known) = futures::try_join!(self.job_and_closures(id), known)?;
+            let auction = async { Ok(self.store.auction(id).await?) };
+            let ((job, closures), known, auction) =
+                futures::try_join!(self.job_and_closures(id), known, auction)?;
             if known {
                 // The job may have been read before the contract was made.
                 let (job, closures) = self.job_and_closures(id).await?;
                 return Ok(Attempt::Done(JobView::of(job, &closures)));
             }
             let job = job.contracted();
-            self.store.put_contract(&job, account).await?;
+            let hired = match auction {
+                None => Hired::NoAuction,
+                Some(auction) if auction.end.is_some() => Hired::AfterItsEnd,
+                Some(auction) => Hired::Ends(auction.ended(context.now, ClosedBy::Hire, false)),
+            };
+            self.store.put_contract(&job, account, &hired).await?;
+            if let Hired::Ends(auction) = hired {
+                self.settle_auction(context, &auction).await;
+            }
             Ok(Attempt::Done(JobView::of(job, &closures)))
         })
         .await
     }
 
-    /// Submits a proposal, once for each account and job.
+    /// Submits a proposal, once for each account and job, with a bid or without.
     ///
     /// # Errors
     /// `account_not_found`, `job_not_found`, `idempotency_key_reused`, `account_suspended`,
-    /// `in_debt`, `job_closed`, `already_proposed`, `price_changed`, `insufficient_connects`.
+    /// `in_debt`, `job_closed`, `auction_closed`, `already_proposed`, `price_changed`,
+    /// `below_minimum`, `bid_too_low`, `insufficient_connects`.
     pub async fn propose(
         &self,
         context: &Context,
@@ -96,12 +109,15 @@ impl Ledger {
                 context,
                 account,
                 async || self.store.proposal(&command.job_id, account).await,
-                async |_| self.store.job(&command.job_id).await,
-                |proposal, draft, job| {
+                async |lost| {
+                    self.arena(context, account, &command.job_id, command.boost, lost)
+                        .await
+                },
+                |proposal, draft, arena| {
                     if proposal.charge.key.as_ref() == Some(key) {
                         return proposal.for_request(&fingerprint);
                     }
-                    command.admitted(draft, job.as_ref())?;
+                    command.admitted(draft, arena)?;
                     // The account is read beside the proposal, perhaps just before that was made.
                     let balance = match draft.is_before(proposal.charge.seq) {
                         true => proposal.charge.after,
@@ -112,7 +128,7 @@ impl Ledger {
                         existing: serde_json::to_value(existing).unwrap_or_default(),
                     })
                 },
-                |draft, job| command.plan(draft, Some(key), job.as_ref()),
+                |draft, arena| command.plan(draft, Some(key), arena),
             )
             .await?;
         Ok(outcome.map(|proposal| ProposalView::submitted(&proposal)))

@@ -8,6 +8,7 @@
 //! account.
 
 mod accounts;
+mod auctions;
 mod closures;
 mod holds;
 mod jobs;
@@ -316,21 +317,27 @@ impl Ledger {
         Ok(Some(settled.draft))
     }
 
-    /// Commits, and goes on with the lots that did not fit. Those are in the journal already: if
-    /// writing them fails, every reader still sees them and the next commit writes them.
+    /// Commits, and goes on with what did not fit: lots, which are in the journal already, so that every
+    /// reader sees them and the next commit writes them; the release of a bid that lost its place, which
+    /// is due, so that a run releases it.
     async fn commit(&self, context: &Context, plan: Option<Plan>) -> Result<(), Error> {
-        let rest = plan
-            .as_ref()
-            .filter(|plan| plan.leaves_pending)
-            .map(|plan| plan.account.clone());
+        let parts = || plan.iter().flat_map(Plan::parts);
+        let pending = parts().filter(|part| part.leaves_pending);
+        let rest: Vec<AccountId> = pending.map(|part| part.account.clone()).collect();
+        let releasing = plan.as_ref().and_then(Plan::releases_later);
         match self.store.commit_if(plan).await {
             Err(StoreError::Unanswered(_)) if present(Defect::UnansweredIsDone) => {}
             done => done?,
         }
-        if let Some(account) = rest
-            && let Err(error) = self.write_pending(context, &account).await
+        for account in rest {
+            if let Err(error) = self.write_pending(context, &account).await {
+                tracing::warn!(%account, %error, "lots stay pending");
+            }
+        }
+        if let Some((job, account)) = releasing
+            && let Err(error) = Box::pin(self.settle_bid(context, &job, &account)).await
         {
-            tracing::warn!(%account, %error, "lots stay pending");
+            tracing::warn!(%job, %account, %error, "a bid stays to be released");
         }
         Ok(())
     }

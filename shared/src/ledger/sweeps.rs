@@ -51,6 +51,8 @@ pub struct Report {
     pub proposals: u64,
     /// Holds released because their time was over.
     pub holds: u64,
+    /// Bids that were paid or released.
+    pub bids: u64,
     /// Accounts and jobs that failed and stay due.
     pub failed: u64,
     /// Some of them.
@@ -103,6 +105,7 @@ impl Report {
         self.jobs += other.jobs;
         self.proposals += other.proposals;
         self.holds += other.holds;
+        self.bids += other.bids;
         self.failed += other.failed;
         self.unfinished |= other.unfinished;
         self.failures.extend(other.failures);
@@ -352,6 +355,7 @@ mod tests {
             jobs: n + 5,
             proposals: n + 6,
             holds: n + 7,
+            bids: n + 8,
             failed: n + 4,
             failures: vec![format!("a{n}")],
             unfinished,
@@ -366,6 +370,7 @@ mod tests {
             jobs: 220,
             proposals: 222,
             holds: 224,
+            bids: 226,
             failed: 218,
             failures: vec!["a10".to_owned(), "a200".to_owned()],
             unfinished: false,

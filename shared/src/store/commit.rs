@@ -1,6 +1,7 @@
 //! The write path.
 //!
-//! A plan is one `TransactWriteItems`, one round trip after the load's one. Its first action puts
+//! A plan is one `TransactWriteItems`, one round trip after the load's one; so are two plans for two
+//! accounts of which one goes beside the other. Its first action puts
 //! the journal's next entry where there is none: of all plans made from one state exactly one can
 //! commit, so the changes of an account are one total order. Every lot it touches is conditioned on
 //! what was read, although the lock already implies it: what would break that is seen, not booked.
@@ -76,6 +77,16 @@ impl Store {
         plan: Plan,
         email: Option<&Email>,
     ) -> Result<(), StoreError> {
+        let parts = plan.parts().map(|part| self.actions(part, email));
+        let actions = parts.collect::<Result<Vec<_>, _>>()?;
+        self.transact(actions.concat()).await
+    }
+
+    fn actions(
+        &self,
+        plan: &Plan,
+        email: Option<&Email>,
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
         let account = &plan.account;
         let entries = plan.entries.iter().map(|entry| {
             let item = to_item(
@@ -97,12 +108,7 @@ impl Store {
             .guards
             .iter()
             .map(|guard| self.guard_action(account, guard));
-        let actions = entries
-            .chain(lots)
-            .chain(profile)
-            .chain(guards)
-            .collect::<Result<Vec<_>, _>>()?;
-        self.transact(actions).await
+        entries.chain(lots).chain(profile).chain(guards).collect()
     }
 
     /// Writes a promo code's terms and counters, if they are still what was read.
@@ -312,6 +318,8 @@ impl Store {
             }
             Guard::NewPlanChange(change) => self.put_if(answered_item(account, change)?, IS_NEW),
             Guard::NewReward(reward) => self.put_if(answered_item(account, reward)?, IS_NEW),
+            Guard::NewBid(bid) => self.put_if(answered_item(account, bid)?, IS_NEW),
+            Guard::Auction(auction) => self.auction_action(auction),
             Guard::Returned { spend, was, now } => self.update(
                 keys::account(account),
                 keys::receipt(spend),

@@ -39,6 +39,10 @@ pub enum Due {
     Closure(ClosureReason),
     /// A hold whose time is over.
     Hold(OperationId),
+    /// An auction of a job.
+    Auction,
+    /// A bid that lost its place, and is not released.
+    Bid(AccountId),
 }
 
 /// Some of what is due in a shard.
@@ -141,6 +145,10 @@ fn due_item<K: Owner>(item: &Item) -> Option<DueItem<K>> {
             true => Due::Hold(id),
             false => Due::Purchase(id),
         }
+    } else if sk == keys::AUCTION {
+        Due::Auction
+    } else if let Some(account) = sk.strip_prefix(keys::PROPOSAL_PREFIX) {
+        Due::Bid(AccountId::try_new(account).ok()?)
     } else if let Some(reason) = sk.strip_prefix(keys::CLOSURE_PREFIX) {
         Due::Closure(ClosureReason::of(reason)?)
     } else {

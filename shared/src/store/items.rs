@@ -11,6 +11,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::account::{Balance, Kind, Plan, Profile, Status};
+use crate::domain::bid::{Bid, BidState};
 use crate::domain::closure::ClosureReason;
 use crate::domain::hold::{Ended, Hold, HoldState};
 use crate::domain::ids::{
@@ -337,7 +338,46 @@ pub struct ProposalItem {
     kept_for: Option<Reason>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     settled_for: BTreeSet<ClosureReason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boost: Option<Connects>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bid: Option<BidItem>,
     revision: u64,
+}
+
+/// A bid is a hold and what became of it.
+#[derive(Serialize, Deserialize)]
+struct BidItem {
+    #[serde(flatten)]
+    hold: HoldItem,
+    bid_state: BidState,
+    paid: Connects,
+    #[serde(default, with = "time::as_text_if_any")]
+    lost_at: Option<Time>,
+}
+
+impl From<&Bid> for BidItem {
+    fn from(bid: &Bid) -> Self {
+        Self {
+            hold: HoldItem::from(&bid.hold),
+            bid_state: bid.state,
+            paid: bid.paid,
+            lost_at: bid.lost_at,
+        }
+    }
+}
+
+impl TryFrom<BidItem> for Bid {
+    type Error = StoreError;
+
+    fn try_from(item: BidItem) -> Result<Self, StoreError> {
+        Ok(Self {
+            hold: item.hold.try_into()?,
+            state: item.bid_state,
+            paid: item.paid,
+            lost_at: item.lost_at,
+        })
+    }
 }
 
 impl From<&Proposal> for ProposalItem {
@@ -353,6 +393,8 @@ impl From<&Proposal> for ProposalItem {
             returned_for: proposal.returned_for.clone(),
             kept_for: proposal.kept_for.clone(),
             settled_for: proposal.settled_for.clone(),
+            boost: proposal.boost,
+            bid: proposal.bid.as_ref().map(BidItem::from),
             revision: proposal.revision,
         }
     }
@@ -373,6 +415,8 @@ impl TryFrom<ProposalItem> for Proposal {
             returned_for: item.returned_for,
             kept_for: item.kept_for,
             settled_for: item.settled_for,
+            boost: item.boost,
+            bid: item.bid.map(Bid::try_from).transpose()?,
             revision: item.revision,
         })
     }

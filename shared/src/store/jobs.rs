@@ -1,4 +1,4 @@
-//! Jobs: everything about one in a partition of its own.
+//! Jobs: everything about one in a partition of its own, its auction too. A bid is part of its proposal.
 
 use std::collections::HashMap;
 
@@ -6,6 +6,8 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{ConditionCheck, Select, TransactWriteItem};
 use serde::Deserialize;
 
+use crate::domain::auction::Auction;
+use crate::domain::bid::Bid;
 use crate::domain::closure::{Closure, ClosureReason};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::Job;
@@ -28,6 +30,17 @@ pub struct ProposalPage {
     pub unreadable: Vec<(String, StoreError)>,
     /// The account of the last one, unless there are no more after it.
     pub last: Option<AccountId>,
+}
+
+/// What a contract on a job means for its auction.
+#[derive(Debug)]
+pub enum Hired {
+    /// There must be none.
+    NoAuction,
+    /// It ends by it.
+    Ends(Auction),
+    /// It has ended before.
+    AfterItsEnd,
 }
 
 /// The key of an item that changed, as the table's stream tells it.
@@ -79,17 +92,67 @@ impl Store {
         self.put(job_item(job)?, condition, values).await
     }
 
-    /// Writes down a contract where there was none with that account, and the job that counts it.
+    /// A job's auction, once there was a bid.
+    pub async fn auction(&self, job: &JobId) -> Result<Option<Auction>, StoreError> {
+        self.get(keys::job(job), keys::AUCTION.to_owned())
+            .await?
+            .map(from_item)
+            .transpose()
+    }
+
+    /// Writes an auction over the one that was read.
     ///
     /// # Errors
-    /// [`StoreError::Lost`] when there was one, or the job is not the one that was read any more.
-    pub async fn put_contract(&self, job: &Job, account: &AccountId) -> Result<(), StoreError> {
+    /// [`StoreError::Lost`] when that is not there any more.
+    pub async fn put_auction(&self, auction: &Auction) -> Result<(), StoreError> {
+        let (condition, values) = follows(auction.revision);
+        self.put(auction_item(auction)?, condition, values).await
+    }
+
+    pub(super) fn auction_action(
+        &self,
+        auction: &Auction,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let (condition, values) = follows(auction.revision);
+        self.put_where(auction_item(auction)?, condition, values)
+    }
+
+    /// That the job has no auction.
+    fn no_auction_check(&self, job: &JobId) -> Result<TransactWriteItem, StoreError> {
+        ConditionCheck::builder()
+            .table_name(&self.table)
+            .key("pk", text(keys::job(job)))
+            .key("sk", text(keys::AUCTION))
+            .condition_expression(IS_NEW)
+            .build()
+            .map(|check| TransactWriteItem::builder().condition_check(check).build())
+            .map_err(rejected)
+    }
+
+    /// Writes down a contract where there was none with that account, the job that counts it, and the
+    /// end that it makes of the job's auction.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when there was one, or job or auction are not what was read any more.
+    pub async fn put_contract(
+        &self,
+        job: &Job,
+        account: &AccountId,
+        auction: &Hired,
+    ) -> Result<(), StoreError> {
         let contract = HashMap::from([
             ("pk".to_owned(), text(keys::job(&job.job_id))),
             ("sk".to_owned(), text(keys::contract(account))),
         ]);
         let contract = self.put_if(contract, IS_NEW)?;
-        self.transact(vec![contract, self.job_action(job)?]).await
+        let auction = match auction {
+            Hired::NoAuction => Some(self.no_auction_check(&job.job_id)?),
+            Hired::Ends(auction) => Some(self.auction_action(auction)?),
+            Hired::AfterItsEnd => None,
+        };
+        let actions = [contract, self.job_action(job)?];
+        self.transact(actions.into_iter().chain(auction).collect())
+            .await
     }
 
     /// The closing of a job for that reason.
@@ -290,12 +353,26 @@ impl Store {
     }
 }
 
+/// It is due while its bid is on its way back.
 fn proposal_item(proposal: &Proposal) -> Result<Item, StoreError> {
-    to_item(
+    let mut item = to_item(
         keys::job(&proposal.job_id),
         keys::proposal(&proposal.account_id),
         &ProposalItem::from(proposal),
-    )
+    )?;
+    if let Some(at) = proposal.bid.as_ref().and_then(Bid::due_at) {
+        item.extend(due(DueKind::Auction, &proposal.job_id, at));
+    }
+    Ok(item)
+}
+
+fn auction_item(auction: &Auction) -> Result<Item, StoreError> {
+    let key = (keys::job(&auction.job_id), keys::AUCTION.to_owned());
+    let mut item = to_item(key.0, key.1, auction)?;
+    if let Some(at) = auction.due_at() {
+        item.extend(due(DueKind::Auction, &auction.job_id, at));
+    }
+    Ok(item)
 }
 
 fn job_item(job: &Job) -> Result<Item, StoreError> {

@@ -19,6 +19,7 @@ pub const DUE_SHARDS: u32 = 64;
 pub const PROFILE: &str = "PROFILE";
 pub const PERSON: &str = "SIGNUP";
 pub const JOB: &str = "JOB";
+pub const AUCTION: &str = "AUCTION";
 pub const PROMO: &str = "PROMO";
 pub const SLOT: &str = "SLOT";
 pub const SANDBOX: &str = "CHARGE";
@@ -128,6 +129,8 @@ pub enum DueKind {
     Closure,
     /// Open holds that end by themselves.
     Hold,
+    /// Auctions to end or to settle, and bids to release.
+    Auction,
 }
 
 impl DueKind {
@@ -138,6 +141,7 @@ impl DueKind {
             Self::Payment => "payment",
             Self::Closure => "closure",
             Self::Hold => "hold",
+            Self::Auction => "auction",
         }
     }
 }

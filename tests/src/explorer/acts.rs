@@ -299,6 +299,7 @@ fn proposal(name: &str) -> ProposeCommand {
         job_id: job(name),
         expected_cost: Connects::new(COST),
         free_reason: None,
+        boost: None,
     }
 }
 

@@ -77,6 +77,7 @@ fn propose(most: u64) -> ProposeCommand {
         job_id: job(),
         expected_cost: Connects::new(most),
         free_reason: None,
+        boost: None,
     }
 }
 

@@ -410,6 +410,7 @@ impl World {
                     job_id: job,
                     expected_cost: Connects::new(fastrand::u64(2..=12)),
                     free_reason: chance(8).then_some(FreeReason::Invited),
+                    boost: None,
                 },
             ),
             20..23 => Asked::Withdraw(job),

@@ -1,0 +1,451 @@
+//! Bids: what an account offers on top of its proposal, to be shown first.
+//!
+//! A bid is a hold, and part of its proposal: both are one item, written over at one revision, so a bid
+//! is never held and lost at once. Whoever pushes another out writes the ranking, the new hold and the
+//! loser's release in one transaction over both accounts. Where the loser's account can't be changed
+//! just then, their bid is `releasing` from that moment on, and a transaction of its own follows.
+
+use serde::{Deserialize, Serialize};
+
+use super::account::{Account, Balance};
+use super::auction::Auction;
+use super::draft::{Draft, Guard, Plan, Unplanned};
+use super::hold::{BOOST, Hold, HoldState};
+use super::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Reason, Reference};
+use super::job::Job;
+use super::key::IdempotencyKey;
+use super::policy::Policy;
+use super::proposal::{Proposal, ProposalState};
+use super::receipt::Answered;
+use super::refusal::Refusal;
+use super::settle::settle;
+use super::spend::{Charge, may_spend};
+use super::time::Time;
+use super::units::Connects;
+
+/// Entries that settling a loser may book in the winner's transaction; with more, the loser is settled
+/// and released by another.
+const MAX_RIVAL_ENTRIES: usize = 8;
+
+/// Actions of a transaction that are the loser's, of the 100; what does not fit is pending.
+const RIVAL_ACTIONS: usize = 30;
+
+/// Where a bid stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BidState {
+    /// It has a place, and its Connects are held.
+    Leading,
+    /// It lost its place, and its Connects are back.
+    Outbid,
+    /// It lost its place, and its Connects are on their way back.
+    Releasing,
+    /// It was paid.
+    Charged,
+    /// It led when the job was closed, which gave its Connects back.
+    Lost,
+}
+
+/// A bid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bid {
+    /// What it sets aside, and after it was paid, what of that came back.
+    pub hold: Hold,
+    /// Where it stands.
+    pub state: BidState,
+    /// How much was paid.
+    pub paid: Connects,
+    /// Since when its Connects are on their way back, if they are.
+    pub lost_at: Option<Time>,
+}
+
+impl Bid {
+    /// How much it is.
+    pub fn amount(&self) -> Connects {
+        self.hold.taken.amount
+    }
+
+    /// Whether Connects are held for it.
+    pub fn is_held(&self) -> bool {
+        matches!(self.state, BidState::Leading | BidState::Releasing)
+    }
+
+    /// When its release must be looked at, if it is on its way.
+    pub fn due_at(&self) -> Option<Time> {
+        self.lost_at
+    }
+
+    /// What of it was paid and has not come back.
+    pub fn returnable(&self) -> Connects {
+        match self.state {
+            BidState::Charged => self.hold.taken.returnable(),
+            _ => Connects::ZERO,
+        }
+    }
+
+    /// What of what was paid has come back.
+    pub fn returned(&self) -> Connects {
+        match self.state {
+            BidState::Charged => self.paid - self.returnable(),
+            _ => Connects::ZERO,
+        }
+    }
+
+    fn moved(&self, hold: Hold, state: BidState) -> Self {
+        Self {
+            hold,
+            state,
+            lost_at: None,
+            ..self.clone()
+        }
+    }
+
+    fn released(&self, draft: &mut Draft<'_>) -> Result<Self, Unplanned> {
+        let outbid = Reason::of("outbid");
+        let hold = self.hold.release(draft, HoldState::Released, outbid)?;
+        Ok(self.moved(hold, BidState::Outbid))
+    }
+
+    fn charged(
+        &self,
+        draft: &mut Draft<'_>,
+        price: Connects,
+        reason: &'static str,
+    ) -> Result<Self, Unplanned> {
+        let hold = self.hold.capture(draft, price, Reason::of(reason))?;
+        Ok(Self {
+            paid: price,
+            ..self.moved(hold, BidState::Charged)
+        })
+    }
+
+    /// The bid paid or given back as the auction's end says; none where nothing is held for it.
+    ///
+    /// # Errors
+    /// Stale where the auction does not say yet.
+    pub fn settle(
+        &self,
+        draft: &mut Draft<'_>,
+        account: &AccountId,
+        auction: Option<&Auction>,
+    ) -> Result<Option<Self>, Unplanned> {
+        match self.state {
+            BidState::Releasing => self.released(draft).map(Some),
+            BidState::Leading => {
+                let ended = auction.filter(|auction| auction.end.is_some());
+                let place = ended.and_then(|auction| auction.place(account));
+                let price = place.and_then(|place| place.price);
+                let price = price.ok_or(Unplanned::Stale)?;
+                if !price.is_zero() {
+                    return self.charged(draft, price, "won").map(Some);
+                }
+                let closed = Reason::of("job_closed");
+                let hold = self.hold.release(draft, HoldState::Released, closed)?;
+                Ok(Some(self.moved(hold, BidState::Lost)))
+            }
+            BidState::Outbid | BidState::Charged | BidState::Lost => Ok(None),
+        }
+    }
+}
+
+/// Whoever would lose their place by a bid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rival {
+    /// Their proposal, with their bid.
+    pub proposal: Proposal,
+    /// Their account; none where it can't be changed now.
+    pub account: Option<Account>,
+}
+
+impl Rival {
+    /// What gives the rival's Connects back at once: a plan for their account.
+    fn released(&self, bid: &Bid, policy: &Policy, now: Time) -> Option<Plan> {
+        let account = self.account.clone()?;
+        if !account.head.pending.is_empty() {
+            return None;
+        }
+        let settled = settle(policy, now, account);
+        if !settled.complete || settled.draft.entries().len() > MAX_RIVAL_ENTRIES {
+            return None;
+        }
+        let mut draft = settled.draft;
+        let outbid = bid.released(&mut draft).ok()?;
+        let proposal = Guard::Proposal(self.proposal.with_bid(outbid));
+        draft.finish_within(RIVAL_ACTIONS, vec![proposal]).1
+    }
+
+    /// The rival's bid on its way back: since when is when it is due.
+    fn releasing(&self, bid: &Bid, now: Time) -> Guard {
+        Guard::Proposal(self.proposal.with_bid(Bid {
+            lost_at: Some(now),
+            ..bid.moved(bid.hold.clone(), BidState::Releasing)
+        }))
+    }
+}
+
+/// What a bid is judged by.
+#[derive(Debug, Clone, Default)]
+pub struct Arena {
+    /// The job.
+    pub job: Option<Job>,
+    /// Its auction, once there was a bid.
+    pub auction: Option<Auction>,
+    /// Whoever would lose their place.
+    pub rival: Option<Rival>,
+}
+
+/// A bid about to be committed.
+pub(super) struct Placing {
+    pub proposal: Proposal,
+    pub auction: Auction,
+    /// Beside the bidder's proposal.
+    pub guards: Vec<Guard>,
+    /// For the rival's account.
+    pub beside: Option<Plan>,
+}
+
+impl Arena {
+    /// For a proposal without a bid.
+    pub fn of(job: Option<Job>) -> Self {
+        Self {
+            job,
+            ..Self::default()
+        }
+    }
+
+    /// Who would lose their place by a bid of so much, as far as the auction tells.
+    pub fn outbids(&self, account: &AccountId, amount: Connects) -> Option<AccountId> {
+        let placed = self.auction.as_ref()?.bid(account, amount, "amount");
+        placed.ok()?.outbid
+    }
+
+    /// The auction, open.
+    ///
+    /// # Errors
+    /// `job_closed`, `auction_closed`.
+    pub(super) fn open(&self, draft: &Draft<'_>, job: &Job) -> Result<Auction, Refusal> {
+        let auction = match &self.auction {
+            Some(auction) => auction.clone(),
+            None => Auction::new(draft.policy(), job),
+        };
+        auction.open(job, draft.now())?;
+        Ok(auction)
+    }
+
+    /// Sets a bid aside, or what it grows by, and takes its place in the ranking.
+    ///
+    /// # Errors
+    /// `below_minimum`, `bid_not_raised`, `bid_too_low`, `auction_closed`, `insufficient_connects`.
+    pub(super) fn place(
+        &self,
+        draft: &mut Draft<'_>,
+        auction: &Auction,
+        proposal: &Proposal,
+        amount: Connects,
+        field: &'static str,
+    ) -> Result<Placing, Unplanned> {
+        let account = &proposal.account_id;
+        let placed = auction.bid(account, amount, field)?;
+        let leads = auction.rank(account).is_some();
+        let held = match &proposal.bid {
+            Some(bid) if leads && bid.state == BidState::Leading => Some(bid),
+            // One was read before the other changed.
+            Some(Bid {
+                state: BidState::Leading,
+                ..
+            }) => return Err(Unplanned::Stale),
+            _ if leads => return Err(Unplanned::Stale),
+            Some(bid) if bid.state == BidState::Releasing => {
+                bid.released(draft)?;
+                None
+            }
+            _ => None,
+        };
+        let hold = match held {
+            Some(bid) => bid.hold.raise(draft, amount - bid.amount())?,
+            None => begun(draft, proposal, amount, field)?,
+        };
+        let mut guards = vec![];
+        let mut beside = None;
+        if let Some(outbid) = &placed.outbid {
+            let rival = self.rival.as_ref();
+            let rival = rival.filter(|rival| rival.proposal.account_id == *outbid);
+            let bid = rival.and_then(|rival| Some((rival, rival.proposal.bid.as_ref()?)));
+            let bid = bid.filter(|(_, bid)| bid.state == BidState::Leading);
+            let (rival, bid) = bid.ok_or(Unplanned::Stale)?;
+            beside = rival.released(bid, draft.policy(), draft.now());
+            if beside.is_none() {
+                guards.push(rival.releasing(bid, draft.now()));
+            }
+        }
+        guards.push(Guard::Auction(placed.auction.clone()));
+        Ok(Placing {
+            proposal: proposal.with_bid(Bid {
+                hold,
+                state: BidState::Leading,
+                paid: Connects::ZERO,
+                lost_at: None,
+            }),
+            auction: placed.auction,
+            guards,
+            beside,
+        })
+    }
+}
+
+/// A new hold for a proposal's bid.
+fn begun(
+    draft: &mut Draft<'_>,
+    proposal: &Proposal,
+    amount: Connects,
+    field: &'static str,
+) -> Result<Hold, Refusal> {
+    may_spend(draft, amount)?;
+    let reason = Reason::of(BOOST);
+    let name = format!("{}#{}", proposal.job_id, proposal.revision);
+    let charge = Charge {
+        id: OperationId::derive(&proposal.account_id, Operation::Bid, &name),
+        fingerprint: Fingerprint::of(Operation::Bid, &amount),
+        key: None,
+        amount,
+        field,
+        reason: reason.clone(),
+        reference: Reference::of("job", &proposal.job_id),
+    };
+    Ok(Hold {
+        taken: charge.hold(draft)?,
+        reason,
+        expires_at: None,
+        state: HoldState::Open,
+        ended: None,
+        revision: 1,
+    })
+}
+
+/// A request to bid on a job on which the account has a proposal, or to bid more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BidCommand {
+    /// On which job.
+    pub job_id: JobId,
+    /// How much in all.
+    pub amount: Connects,
+}
+
+impl BidCommand {
+    /// The id that this request has under `key`; without one, the job and the amount are its natural
+    /// key: an account bids so much on a job once.
+    pub fn id(&self, account: &AccountId, key: Option<&IdempotencyKey>) -> OperationId {
+        let name = match key {
+            Some(key) => format!("{}#{}", self.job_id, key.as_str()),
+            None => format!("{}={}", self.job_id, self.amount),
+        };
+        OperationId::derive(account, Operation::Bid, &name)
+    }
+
+    /// What a retry must agree with.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(Operation::Bid, self)
+    }
+
+    /// Bids.
+    ///
+    /// # Errors
+    /// `job_not_found`, `proposal_not_found`, `account_suspended`, `in_debt`, `job_closed`,
+    /// `auction_closed`, `below_minimum`, `bid_not_raised`, `bid_too_low`, `insufficient_connects`.
+    pub fn plan(
+        &self,
+        mut draft: Draft<'_>,
+        id: &OperationId,
+        proposal: Option<&Proposal>,
+        arena: &Arena,
+    ) -> Result<(Answered<BidView>, Option<Plan>), Unplanned> {
+        let job = arena.job.as_ref().ok_or(Refusal::JobNotFound)?;
+        let proposal = proposal.filter(|proposal| proposal.state != ProposalState::Withdrawn);
+        let proposal = proposal.ok_or(Refusal::ProposalNotFound)?;
+        may_spend(&draft, self.amount)?;
+        let auction = arena.open(&draft, job)?;
+        let first = draft.account().head.seq.next();
+        let placing = arena.place(&mut draft, &auction, proposal, self.amount, "amount")?;
+        let view = BidView::of(
+            &placing.proposal,
+            Some(&placing.auction),
+            draft.account().balance(),
+        );
+        let answered = Answered {
+            id: id.clone(),
+            fingerprint: self.fingerprint(),
+            key: None,
+            entry: first,
+            answer: view.ok_or(Unplanned::Stale)?,
+        };
+        let mut guards = placing.guards;
+        guards.push(Guard::Proposal(placing.proposal));
+        guards.push(Guard::NewBid(answered.clone()));
+        guards.push(Guard::OpenJob {
+            job: job.job_id.clone(),
+            version: job.version,
+        });
+        let (_, plan) = draft.finish_beside(placing.beside, guards);
+        Ok((answered, plan))
+    }
+}
+
+/// Charges the bid of a proposal that the client looked into, if it leads and the auction is not over.
+///
+/// # Errors
+/// `proposal_not_found`, also where nothing was ever bid.
+pub fn interact(
+    mut draft: Draft<'_>,
+    proposal: Option<&Proposal>,
+    auction: Option<&Auction>,
+) -> Result<(BidView, Option<Plan>), Unplanned> {
+    let proposal = proposal.ok_or(Refusal::ProposalNotFound)?;
+    let bid = proposal.bid.as_ref().ok_or(Refusal::ProposalNotFound)?;
+    let open = |auction: &&Auction| auction.end.is_none() && draft.now() < auction.closes_at;
+    let place = |auction: &Auction| auction.place(&proposal.account_id).cloned();
+    let leading = auction.filter(open).and_then(place);
+    let unpaid = leading.is_some_and(|place| place.price.is_none());
+    let (Some(auction), true, BidState::Leading) = (auction, unpaid, bid.state) else {
+        let view = BidView::of(proposal, auction, draft.account().balance());
+        return Ok((view.ok_or(Unplanned::Stale)?, None));
+    };
+    let charged = bid.charged(&mut draft, bid.amount(), "interaction")?;
+    let proposal = proposal.with_bid(charged);
+    let auction = auction.sold(&proposal.account_id);
+    let view = BidView::of(&proposal, Some(&auction), draft.account().balance());
+    let guards = vec![Guard::Proposal(proposal), Guard::Auction(auction)];
+    let (_, plan) = draft.finish(guards);
+    Ok((view.ok_or(Unplanned::Stale)?, plan))
+}
+
+/// A bid as the contract shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BidView {
+    /// On which job.
+    pub job_id: JobId,
+    /// How much.
+    pub amount: Connects,
+    /// Where it stands.
+    pub state: BidState,
+    /// Its place, the first being 1; none where it has none.
+    pub rank: Option<usize>,
+    /// How much was paid.
+    pub charged: Connects,
+    /// The account's balance.
+    pub balance: Balance,
+}
+
+impl BidView {
+    /// Of a proposal's bid in its job's auction; none where nothing was bid.
+    pub fn of(proposal: &Proposal, auction: Option<&Auction>, balance: Balance) -> Option<Self> {
+        let bid = proposal.bid.as_ref()?;
+        Some(Self {
+            job_id: proposal.job_id.clone(),
+            amount: bid.amount(),
+            state: bid.state,
+            rank: auction.and_then(|auction| auction.rank(&proposal.account_id)),
+            charged: bid.paid,
+            balance,
+        })
+    }
+}

@@ -1,0 +1,294 @@
+//! Auctions: bids, and what the leading ones pay in the end.
+//!
+//! A bid is one transaction: the ranking at the revision that was read, the new hold, the proposal that
+//! it is part of, the check that the job takes bids, and where it pushes another out, that one's release
+//! in the other account. So every reader sees the loser either leading or whole again. Should the other
+//! account be lost to a race three times, or not be itself, the bid does not wait for it: the loser's
+//! bid is `releasing` then, and is released right after, or by the next run.
+//!
+//! An auction ends with one write that says what each winner pays; each then pays in a transaction of
+//! its own, at the revision of its bid, as of the auction's end. A contract ends it in its own
+//! transaction, a closure before its first proposal is settled, a run when its time is over.
+//!
+//! Round trips: two for a bid, three where it pushes another out; two for an interaction, and for each
+//! winner at the end.
+
+use futures::future;
+
+use super::{Attempt, Context, Error, Fault, Ledger, Outcome, Report, check_clock};
+use crate::domain::account::Account;
+use crate::domain::auction::{Auction, AuctionView, ClosedBy};
+use crate::domain::bid::{self, Arena, BidCommand, BidState, BidView, Rival};
+use crate::domain::draft::Draft;
+use crate::domain::ids::{AccountId, JobId};
+use crate::domain::key::IdempotencyKey;
+use crate::domain::refusal::Refusal;
+use crate::domain::time::Time;
+use crate::domain::units::Connects;
+use crate::store::{Due, DueKind, StoreError};
+
+/// Attempts of a bid that wait for the loser's account.
+const ATTEMPTS_FOR_BOTH: u32 = 3;
+
+impl Ledger {
+    /// Bids on a job on which the account has a proposal, or bids more.
+    ///
+    /// # Errors
+    /// `account_not_found`, `job_not_found`, `proposal_not_found`, `idempotency_key_reused`,
+    /// `account_suspended`, `in_debt`, `job_closed`, `auction_closed`, `below_minimum`,
+    /// `bid_not_raised`, `bid_too_low`, `insufficient_connects`.
+    pub async fn bid(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        key: Option<&IdempotencyKey>,
+        command: &BidCommand,
+    ) -> Result<Outcome<BidView>, Error> {
+        let id = command.id(account, key);
+        let job = &command.job_id;
+        let fingerprint = command.fingerprint();
+        let outcome = self
+            .once(
+                context,
+                account,
+                async || self.store.answered(account, &id).await,
+                async |lost| {
+                    let arena = self.arena(context, account, job, Some(command.amount), lost);
+                    future::try_join(self.store.proposal(job, account), arena).await
+                },
+                |receipt, _, _| receipt.for_request(&fingerprint),
+                |draft, (proposal, arena)| command.plan(draft, &id, proposal.as_ref(), arena),
+            )
+            .await?;
+        Ok(outcome.map(|receipt| receipt.answer))
+    }
+
+    /// Notes that the client looked into a proposal: if its bid leads, it is paid at once, in full.
+    ///
+    /// # Errors
+    /// `account_not_found`, `proposal_not_found`, also where nothing was ever bid.
+    pub async fn interaction(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        job: &JobId,
+    ) -> Result<BidView, Error> {
+        let facts = async || {
+            let proposal = self.store.proposal(job, account);
+            future::try_join(proposal, self.store.auction(job)).await
+        };
+        self.change(
+            context,
+            account,
+            facts,
+            async |draft, (proposal, auction)| {
+                Ok(bid::interact(draft, proposal.as_ref(), auction.as_ref())?)
+            },
+        )
+        .await
+    }
+
+    /// The bids on a job, for whoever acts for those accounts.
+    ///
+    /// # Errors
+    /// `job_not_found`.
+    pub async fn auction(
+        &self,
+        context: &Context,
+        id: &JobId,
+        is_mine: impl Fn(&AccountId) -> bool,
+    ) -> Result<AuctionView, Error> {
+        self.retry(context, async |_| {
+            let both = future::try_join(self.store.job(id), self.store.auction(id));
+            let (job, auction) = both.await?;
+            let job = job.ok_or(Refusal::JobNotFound)?;
+            let auction = auction.unwrap_or_else(|| Auction::new(&self.policy, &job));
+            let view = AuctionView::of(&auction, &job, context.now, &is_mine);
+            Ok(Attempt::Done(view))
+        })
+        .await
+    }
+
+    /// What a bid of so much is judged by; the job alone where nothing is bid.
+    pub(super) async fn arena(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        job: &JobId,
+        amount: Option<Connects>,
+        lost: u32,
+    ) -> Result<Arena, StoreError> {
+        let Some(amount) = amount else {
+            return Ok(Arena::of(self.store.job(job).await?));
+        };
+        let both = future::try_join(self.store.job(job), self.store.auction(job));
+        let (found, auction) = both.await?;
+        let arena = Arena {
+            job: found,
+            auction,
+            rival: None,
+        };
+        let Some(rival) = arena.outbids(account, amount) else {
+            return Ok(arena);
+        };
+        let account = async {
+            match lost < ATTEMPTS_FOR_BOTH {
+                true => self.changeable(context, &rival).await,
+                false => Ok(None),
+            }
+        };
+        let (proposal, account) =
+            future::try_join(self.store.proposal(job, &rival), account).await?;
+        Ok(Arena {
+            rival: proposal.map(|proposal| Rival { proposal, account }),
+            ..arena
+        })
+    }
+
+    /// An account as it is; none where it is not itself.
+    async fn changeable(
+        &self,
+        context: &Context,
+        account: &AccountId,
+    ) -> Result<Option<Account>, StoreError> {
+        match self.store.load(account).await {
+            Ok(state) => Ok(state.filter(|state| check_clock(state, context.now).is_ok())),
+            Err(error @ (StoreError::Lost | StoreError::Unanswered(_))) => Err(error),
+            Err(error) => {
+                tracing::error!(%account, %error, "outbid, and not released with that");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Ends a job's auction, if it has one that has not ended: then the one that has.
+    pub(super) async fn end_auction(
+        &self,
+        context: &Context,
+        job: &JobId,
+        at: Time,
+        by: ClosedBy,
+        gives_back: bool,
+    ) -> Result<Option<Auction>, Error> {
+        self.retry(context, async |_| {
+            let Some(auction) = self.store.auction(job).await? else {
+                return Ok(Attempt::Done(None));
+            };
+            if auction.end.is_some() {
+                return Ok(Attempt::Done(Some(auction)));
+            }
+            let ended = auction.ended(at, by, gives_back);
+            self.store.put_auction(&ended).await?;
+            Ok(Attempt::Done(Some(ended)))
+        })
+        .await
+    }
+
+    /// Lets every bid pay or go back that led when the auction ended. What fails stays due.
+    pub(super) async fn settle_auction(&self, context: &Context, auction: &Auction) -> Report {
+        let job = &auction.job_id;
+        if auction.end.is_none_or(|end| end.settled) {
+            return Report::default();
+        }
+        let settled = auction.places.iter().map(|place| async {
+            let account = &place.account_id;
+            match self.settle_bid(context, job, account).await {
+                Ok(settled) => Report {
+                    bids: u64::from(settled),
+                    ..Report::default()
+                },
+                Err(error) => {
+                    tracing::error!(%job, %account, %error, "left for the next run");
+                    Report::failure(account)
+                }
+            }
+        });
+        let settled = future::join_all(settled).await;
+        let report = settled.into_iter().fold(Report::default(), Report::and);
+        if report.failed == 0
+            && let Err(error) = self.store.put_auction(&auction.settled()).await
+            && !matches!(error, StoreError::Lost)
+        {
+            tracing::error!(%job, %error, "left for the next run");
+            return report.and(Report::failure(job));
+        }
+        report
+    }
+
+    /// Lets a bid pay that won, or go back that lost, as of then. Says whether anything was left to do.
+    pub(super) async fn settle_bid(
+        &self,
+        context: &Context,
+        job: &JobId,
+        account: &AccountId,
+    ) -> Result<bool, Error> {
+        let mut settled = false;
+        self.retry(context, async |_| {
+            let proposal = self.store.proposal(job, account);
+            let both = future::try_join(proposal, self.store.auction(job));
+            let (proposal, auction) = both.await?;
+            let proposal = proposal.ok_or(Refusal::ProposalNotFound)?;
+            let Some(bid) = proposal.bid.as_ref().filter(|bid| bid.is_held()) else {
+                return Ok(Attempt::Done(()));
+            };
+            let ended = auction.as_ref().and_then(|auction| auction.end);
+            let at = match bid.state {
+                BidState::Releasing => bid.lost_at,
+                _ => ended.map(|end| end.at),
+            };
+            let Some(at) = at else {
+                return Ok(Attempt::Done(()));
+            };
+            settled = true;
+            let plan = |draft: Draft<'_>| proposal.settle_bid(draft, auction.as_ref());
+            self.as_of(context, at, account, plan).await
+        })
+        .await?;
+        Ok(settled)
+    }
+
+    /// Ends every auction whose time is over, settles those that have ended, and releases bids that
+    /// lost their place and could not be released then.
+    ///
+    /// # Errors
+    /// When the index can't be read at all.
+    pub async fn sweep_auctions(&self, context: &Context, until: Time) -> Result<Report, Fault> {
+        self.sweep(
+            context,
+            DueKind::Auction,
+            until,
+            async |context, job: &JobId, due| {
+                let mut sum = Report::default();
+                for what in due {
+                    let report = match what {
+                        Due::Auction => self.sweep_auction(context, job).await?,
+                        Due::Bid(account) => Report {
+                            bids: u64::from(self.settle_bid(context, job, account).await?),
+                            ..Report::default()
+                        },
+                        _ => Report::default(),
+                    };
+                    sum = sum.and(report);
+                }
+                Ok(sum)
+            },
+        )
+        .await
+    }
+
+    async fn sweep_auction(&self, context: &Context, job: &JobId) -> Result<Report, Error> {
+        let found = async |_| Ok(Attempt::Done(self.store.auction(job).await?));
+        let found = self.retry(context, found).await?;
+        // The index may be behind.
+        let over = |auction: &Auction| auction.due_at().is_some_and(|at| at <= context.now);
+        let Some(auction) = found.filter(over) else {
+            return Ok(Report::default());
+        };
+        let (at, by) = (auction.closes_at, ClosedBy::Time);
+        let ended = self.end_auction(context, job, at, by, false).await?;
+        match ended {
+            Some(auction) => Ok(self.settle_auction(context, &auction).await),
+            None => Ok(Report::default()),
+        }
+    }
+}
