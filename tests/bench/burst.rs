@@ -161,11 +161,7 @@ async fn burst(ledger: &Ledger, accounts: &[AccountId]) -> (Vec<u64>, u64) {
         pricing: Pricing::Stated(Connects::new(8)),
     };
     ledger.post_job(&context(), &job, &post).await.unwrap();
-    let command = ProposeCommand {
-        job_id: job,
-        expected_cost: Connects::new(8),
-        free_reason: None,
-    };
+    let command = ProposeCommand::new(job, Connects::new(8));
     let begun = Instant::now();
     let micros = || u64::try_from(begun.elapsed().as_micros()).unwrap();
     let one = async |account| {

@@ -215,11 +215,7 @@ async fn event(function: &str, ledger: &Ledger, account: &AccountId, token: &str
                 pricing: Pricing::Stated(cost),
             };
             ledger.post_job(&context, &job, &posted).await.unwrap();
-            let proposal = ProposeCommand {
-                job_id: job,
-                expected_cost: cost,
-                free_reason: None,
-            };
+            let proposal = ProposeCommand::new(job, cost);
             let submitted = ledger.propose(&context, account, None, &proposal);
             submitted.await.unwrap();
             let client = json!({ "hires": 1, "spend": { "amount": 1, "currency": "USD" } });

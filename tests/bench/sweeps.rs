@@ -174,11 +174,7 @@ async fn seed(bed: &Bed, due: &Due, accounts: u64) {
             pricing: Pricing::Stated(Connects::new(8)),
         };
         ledger.post_job(&then, &job, &post).await.unwrap();
-        let command = ProposeCommand {
-            job_id: job.clone(),
-            expected_cost: Connects::new(8),
-            free_reason: None,
-        };
+        let command = ProposeCommand::new(job.clone(), Connects::new(8));
         ledger.propose(&then, &id, None, &command).await.unwrap();
     }
     let mut original = items(&client, &format!("ACCOUNT#{id}"), ["ENTRY#", "PROFILE"]).await;

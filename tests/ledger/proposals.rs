@@ -24,11 +24,7 @@ use super::busy::{TABLE, ledger, opened};
 const NOW: &str = "2026-01-10T12:00:00Z";
 
 pub fn propose(job: &JobId, expected_cost: u64) -> ProposeCommand {
-    ProposeCommand {
-        job_id: job.clone(),
-        expected_cost: Connects::new(expected_cost),
-        free_reason: None,
-    }
+    ProposeCommand::new(job.clone(), Connects::new(expected_cost))
 }
 
 pub async fn post(ledger: &Ledger, job: &JobId, cost: u64) -> u64 {

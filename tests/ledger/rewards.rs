@@ -44,11 +44,7 @@ async fn proposed(ledger: &Ledger, account: &AccountId, cost: u64, now: &str) ->
         pricing: Pricing::Stated(cost),
     };
     ledger.post_job(&now, &job, &post).await.unwrap();
-    let command = ProposeCommand {
-        job_id: job.clone(),
-        expected_cost: cost,
-        free_reason: None,
-    };
+    let command = ProposeCommand::new(job.clone(), cost);
     let submitted = ledger.propose(&now, account, None, &command).await;
     submitted.unwrap();
     job

@@ -145,12 +145,7 @@ impl Metered {
     }
 
     async fn propose(&self, job: &JobId, account: &AccountId, expected_cost: u64) {
-        let command = ProposeCommand {
-            job_id: job.clone(),
-            expected_cost: Connects::new(expected_cost),
-            free_reason: None,
-            boost: None,
-        };
+        let command = ProposeCommand::new(job.clone(), Connects::new(expected_cost));
         let now = at(NOW);
         let submitted = self.ledger.propose(&now, account, None, &command);
         submitted.await.unwrap();

@@ -2,7 +2,7 @@
 
 use connects::domain::ids::{AccountId, JobId};
 use connects::domain::proposal::{Decision, FreeReason, ProposeCommand};
-use connects::domain::refusal::{Invalid, Refusal};
+use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
 use connects::http::input::{Fields, MAX_CONNECTS, both, connects, input, integer, text, word};
 use connects::http::{Answer, App, Problem, Request, Scope};
@@ -97,15 +97,12 @@ fn command(mut body: Fields, may_claim: bool) -> Result<ProposeCommand, Problem>
     let expected_cost = body.required("expected_cost", integer(0..=MAX_CONNECTS));
     let free_reason = body.optional("free_reason", text(FreeReason::claimed));
     let boost = body.optional("boost", connects);
-    if let Some(Some(_)) = boost {
-        let detail = "can't be bid yet: leave it out";
-        body.refuse(Invalid::field("boost", detail));
-    }
     body.finish(|| {
         Some(ProposeCommand {
             job_id: job_id?,
             expected_cost: Connects::new(expected_cost?.unsigned_abs()),
             free_reason: free_reason?,
+            boost: boost?,
         })
     })
 }
@@ -140,9 +137,9 @@ mod tests {
             ),
             (
                 r#"{"job_id":"J1","expected_cost":8,"boost":5}"#,
-                true,
-                "invalid_field",
-                Some("boost"),
+                false,
+                "ok",
+                None,
             ),
             (
                 r#"{"job_id":"J1","expected_cost":8,"boost":0}"#,

@@ -391,12 +391,7 @@ mod tests {
     }
 
     fn proposal(policy: &Policy, cost: u64) -> Proposal {
-        let command = ProposeCommand {
-            job_id: JobId::try_new("J1").unwrap(),
-            expected_cost: connects(cost),
-            free_reason: None,
-            boost: None,
-        };
+        let command = ProposeCommand::new(JobId::try_new("J1").unwrap(), connects(cost));
         let draft = draft(policy, opened(policy, Kind::Freelancer), OPENED);
         let planned = command.plan(draft, None, &Arena::of(Some(job(policy, cost))));
         planned.unwrap().0

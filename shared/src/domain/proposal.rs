@@ -124,6 +124,16 @@ pub struct ProposeCommand {
 }
 
 impl ProposeCommand {
+    /// For at most so much, with nothing bid on top.
+    pub const fn new(job_id: JobId, expected_cost: Connects) -> Self {
+        Self {
+            job_id,
+            expected_cost,
+            free_reason: None,
+            boost: None,
+        }
+    }
+
     /// What a retry must agree with.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(Operation::Proposal, self)

@@ -342,12 +342,7 @@ mod tests {
                 pricing: Pricing::Stated(connects(cost)),
             };
             let job = post.apply(&policy, &job_id(), None).unwrap();
-            let command = ProposeCommand {
-                job_id: job_id(),
-                expected_cost: connects(cost),
-                free_reason: None,
-                boost: None,
-            };
+            let command = ProposeCommand::new(job_id(), connects(cost));
             let drafted = draft(&policy, account, OPENED);
             let mut after = drafted.clone();
             let (proposal, _) = command

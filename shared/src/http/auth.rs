@@ -99,6 +99,11 @@ impl Caller {
         holds_one.then_some(()).ok_or_else(Problem::forbidden)
     }
 
+    /// Whether the account is one of the caller's own.
+    pub fn is(&self, account: &AccountId) -> bool {
+        self.accounts.contains(account.as_str())
+    }
+
     /// The account that a path names, if a route with these scopes lets the caller act on it. The
     /// backend and operators may act on any, an end user on their own; what is not theirs does
     /// not exist for them.

@@ -295,12 +295,7 @@ fn job(name: &str) -> JobId {
 }
 
 fn proposal(name: &str) -> ProposeCommand {
-    ProposeCommand {
-        job_id: job(name),
-        expected_cost: Connects::new(COST),
-        free_reason: None,
-        boost: None,
-    }
+    ProposeCommand::new(job(name), Connects::new(COST))
 }
 
 fn interview() -> RewardCommand {

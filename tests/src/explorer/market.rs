@@ -73,12 +73,7 @@ fn post(cost: u64) -> PostJob {
 }
 
 fn propose(most: u64) -> ProposeCommand {
-    ProposeCommand {
-        job_id: job(),
-        expected_cost: Connects::new(most),
-        free_reason: None,
-        boost: None,
-    }
+    ProposeCommand::new(job(), Connects::new(most))
 }
 
 /// Makes what the scene has of the job.
