@@ -12,6 +12,7 @@
     missing_docs
 )]
 
+mod auctions;
 mod bad_input;
 mod clock;
 mod closures;

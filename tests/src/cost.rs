@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use connects::domain::account::{Amend, Kind, Open, Status};
+use connects::domain::bid::BidCommand;
 use connects::domain::closure::ClosureReason;
 use connects::domain::hold::{EndHold, HoldCommand};
 use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode, Reason};
@@ -205,6 +206,64 @@ impl Metered {
         self.was("its release", Budget::of(3, 7, 1, 2));
     }
 
+    async fn bid(&self, account: &AccountId, job: &JobId, amount: u64) {
+        let command = BidCommand {
+            job_id: job.clone(),
+            amount: Connects::new(amount),
+        };
+        let bid = self.ledger.bid(&at(NOW), account, None, &command).await;
+        bid.unwrap();
+    }
+
+    /// A job with five that want the first four places.
+    async fn auction(&mut self, post: &PostJob) {
+        let (ledger, now) = (self.ledger.clone(), at(NOW));
+        let job = job_id();
+        ledger.post_job(&now, &job, post).await.unwrap();
+        let mut all = vec![];
+        for _ in 0..6 {
+            all.push(self.table.open(NOW).await);
+        }
+        for account in &all[..5] {
+            self.propose(&job, account, 8).await;
+        }
+        self.meter.take();
+        self.bid(&all[0], &job, 10).await;
+        // Entry, lot, proposal, receipt, auction, which is due at its end; the check of the job.
+        self.was("a job's first bid", Budget::of(5, 13, 4, 2));
+        self.bid(&all[1], &job, 11).await;
+        self.was("bid", Budget::of(5, 12, 4, 2));
+        self.bid(&all[1], &job, 12).await;
+        self.was("raise of a bid", Budget::of(5, 12, 4, 2));
+        self.bid(&all[1], &job, 12).await;
+        self.was("replay of a bid", Budget::of(0, 0, 4, 1));
+        self.bid(&all[2], &job, 13).await;
+        self.bid(&all[3], &job, 14).await;
+        self.meter.take();
+        // The loser's entry, lot and proposal as well.
+        self.bid(&all[4], &job, 15).await;
+        self.was("bid that pushes another out", Budget::of(8, 18, 6, 3));
+        let boosted = ProposeCommand {
+            boost: Some(Connects::new(16)),
+            ..ProposeCommand::new(job.clone(), Connects::new(8))
+        };
+        let submitted = ledger.propose(&now, &all[5], None, &boosted).await;
+        submitted.unwrap();
+        self.was(
+            "proposal with a bid that pushes another out",
+            Budget::of(8, 18, 5, 3),
+        );
+        ledger.auction(&now, &job, |_| false).await.unwrap();
+        self.was("bids on a job", Budget::of(0, 0, 2, 1));
+        ledger.interaction(&now, &all[2], &job).await.unwrap();
+        self.was("interaction that charges", Budget::of(3, 6, 2, 2));
+        ledger.interaction(&now, &all[2], &job).await.unwrap();
+        self.was("interaction after that", Budget::of(0, 0, 2, 1));
+        ledger.contract(&now, &job, &all[0]).await.unwrap();
+        // Contract, job, auction; an entry and a proposal for each of three; the auction once more.
+        self.was("hire that three winners pay at", Budget::written(10, 22));
+    }
+
     async fn refund(&self, account: &AccountId, spend: OperationId) {
         self.refund_of(account, RefundOf::SpendId(spend)).await;
     }
@@ -322,7 +381,8 @@ pub async fn operations() -> Vec<Step> {
     ledger.job(&now, &job).await.unwrap();
     walk.was("job", Budget::of(0, 0, 1, 1));
     ledger.contract(&now, &job, &account).await.unwrap();
-    walk.was("contract on a job", Budget::of(2, 4, 2, 2));
+    // Contract, job; the check that it has no auction.
+    walk.was("contract on a job", Budget::of(2, 6, 3, 2));
     walk.propose(&job, &account, 8).await;
     walk.was("proposal from one lot", Budget::of(3, 8, 2, 2));
     ledger.proposal(&now, &account, &job).await.unwrap();
@@ -353,6 +413,7 @@ pub async fn operations() -> Vec<Step> {
     walk.was("its last look", Budget::written(1, 2));
     ledger.job(&now, &cancelled).await.unwrap();
     walk.was("closed job", Budget::of(0, 0, 2, 2));
+    walk.auction(&post).await;
     let free = job_id();
     let post = PostJob {
         pricing: Pricing::Stated(Connects::ZERO),

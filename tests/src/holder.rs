@@ -145,6 +145,14 @@ impl<'a> Holder<'a> {
         self.service(Method::DELETE, &format!("/proposals/{job}"))
     }
 
+    /// `PUT /v1/jobs/{job_id}/bids/{account_id}` without a key: the amount is the natural one.
+    pub fn bid(&self, job: &str, amount: i64) -> Request<'a> {
+        let path = format!("/v1/jobs/{job}/bids/{}", self.id);
+        self.stack
+            .service(Method::PUT, path)
+            .json(json!({ "amount": amount }))
+    }
+
     /// `POST …/plan-changes` under a new key.
     pub fn change_plan(&self, plan: &str) -> Request<'a> {
         self.change_plan_with(json!({ "plan": plan }))

@@ -122,6 +122,9 @@ async fn world(stack: &Stack) -> World<'_> {
     stack.post_job(&job, NOW, details).await.is(201);
     let (proposed, ended) = (stack.new_job(8, NOW).await, stack.new_job(8, NOW).await);
     ana.propose(&proposed, 8).at("2052-01-18").await.is(201);
+    let sought = stack.new_job(0, NOW).await;
+    let boosted = json!({ "job_id": sought, "expected_cost": 0, "boost": 1 });
+    ana.propose_with(boosted).at(NOW).await.is(201);
     use Method as M;
     let account = "/v1/accounts/{}";
     let under = |rest: &str| format!("{account}{rest}");
@@ -192,6 +195,23 @@ async fn world(stack: &Stack) -> World<'_> {
             ),
         )
         .body(json!({ "outcome": "client_declined" })),
+        Route::new(
+            "bids",
+            &[SERVICE, USER],
+            (M::GET, format!("/v1/jobs/{proposed}/bids")),
+        ),
+        Route::new(
+            "bid",
+            &[SERVICE, USER],
+            (M::PUT, format!("/v1/jobs/{sought}/bids/{{}}")),
+        )
+        .body(json!({ "amount": 3 })),
+        Route::new(
+            "interaction",
+            &[SERVICE],
+            (M::POST, format!("/v1/jobs/{sought}/bids/{{}}/interactions")),
+        )
+        .body(json!({})),
         Route::new("reward", &[SERVICE], (M::POST, under("/rewards"))).body(json!({
             "kind": "interview_won", "job_id": proposed,
             "client": { "hires": 1, "spend": { "amount": 1, "currency": "USD" } },

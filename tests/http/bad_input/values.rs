@@ -229,10 +229,11 @@ fn cases() -> Vec<(&'static str, Vec<Case>)> {
                 null("expected_cost"),
                 ("boost", json!("5"), 400, "malformed_request"),
                 ("boost", json!(0), 422, "below_minimum"),
-                // There are no bids yet.
-                ("boost", json!(5), 422, "invalid_field"),
+                ("boost", json!(1_000_001), 422, "above_maximum"),
             ],
         ),
+        ("bid", bad_amounts("amount", 1)),
+        ("bid", vec![null("amount")]),
         ("reward", bad_texts("kind", &["", "luck", "Rising_talent"])),
         ("reward", bad_texts("job_id", &ids)),
         (
@@ -303,6 +304,7 @@ async fn values_of_the_wrong_type_and_values_out_of_range() {
         ("reward", "client"),
         ("change plan", "plan"),
         ("decide", "outcome"),
+        ("bid", "amount"),
     ] {
         let route = world.route(name);
         let mut body = route.body.clone().unwrap();
