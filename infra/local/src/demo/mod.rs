@@ -1,5 +1,6 @@
 //! `cargo local demo`: the life of some Connects, with real requests.
 
+mod boosts;
 mod lots;
 mod marketplace;
 
@@ -20,8 +21,10 @@ const TTL: u32 = 3600;
 pub async fn walk(state: &State, keys: &Keys, http: Client) -> Result<()> {
     let run = environment::now().timestamp_millis();
     let accounts = ["freelancer", "agency", "other"].map(|who| format!("demo-{who}-{run:x}"));
+    let bidders = [1, 2, 3, 4, 5, 6].map(|n| format!("demo-bidder{n}-{run:x}"));
+    let held = [accounts.as_slice(), bidders.as_slice()].concat();
     let mut demo = Demo {
-        holder: token(keys, "connects connects:service", &accounts)?,
+        holder: token(keys, "connects connects:service", &held)?,
         operator: token(keys, "connects:admin", &[])?,
         url: state.url.clone(),
         runtime_url: state.runtime_url.clone(),
@@ -33,7 +36,8 @@ pub async fn walk(state: &State, keys: &Keys, http: Client) -> Result<()> {
     let [freelancer, agency, other] = accounts.map(|id| format!("/v1/accounts/{id}"));
     lots::walk(&mut demo, &freelancer).await?;
     demo.now = None;
-    marketplace::walk(&mut demo, &agency, &other).await
+    marketplace::walk(&mut demo, &agency, &other).await?;
+    boosts::walk(&mut demo, &bidders).await
 }
 
 fn token(keys: &Keys, scope: &str, accounts: &[String]) -> Result<String> {
