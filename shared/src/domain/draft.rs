@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 
 use super::account::{Account, Balance, Profile, Status};
+use super::badge::{Badge, BadgeNotice};
 use super::hold::Hold;
 use super::ids::{
     AccountId, JobId, LotId, OperationId, PersonId, PromoCode, Reason, Reference, Seq,
@@ -118,6 +119,10 @@ pub enum Guard {
     Proposal(Proposal),
     /// A hold is new, or moves on: the revision before it is what the item must have.
     Hold(Hold),
+    /// A badge is new, or moves on: the revision before it is what the item must have.
+    Badge(Badge),
+    /// The holder is to be told that a badge went off.
+    BadgeNotice(BadgeNotice),
     /// The job takes proposals, at the price that was read.
     OpenJob {
         /// The job.

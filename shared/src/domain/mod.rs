@@ -2,6 +2,7 @@
 //! Integers only, no I/O, no clock; whatever varies is an argument.
 
 pub mod account;
+pub mod badge;
 pub mod closure;
 pub mod cycle;
 pub mod draft;

@@ -6,6 +6,7 @@ use chrono::{Days, Months, NaiveDate};
 use serde::{Deserialize, Serialize};
 
 use super::account::{Kind, Plan};
+use super::badge::BadgePolicy;
 use super::closure::{ClosureReason, Terms};
 use super::job::RateCard;
 use super::lot::{Birth, Lot, Source};
@@ -57,6 +58,8 @@ pub struct Policy {
     pub purchases: PurchasePolicy,
     /// What proposals cost.
     pub jobs: RateCard,
+    /// What the availability badge costs.
+    pub badge: BadgePolicy,
 }
 
 /// `[lots]`
@@ -279,7 +282,8 @@ impl Policy {
             ),
         ];
         let broken = rules.iter().find(|(kept, _)| !kept);
-        match broken.map(|(_, broken)| *broken).or(self.jobs.broken()) {
+        let broken = broken.map(|(_, broken)| *broken);
+        match broken.or(self.jobs.broken()).or(self.badge.broken()) {
             Some(broken) => Err(PolicyError::Value(broken)),
             None => Ok(self),
         }
@@ -534,6 +538,12 @@ mod tests {
             ("{ from = 0, cost = 4 }", "{ from = 0, cost = 4, to = 9 }"),
             ("[jobs.budget.hourly]", "[jobs.budget.weekly]"),
             ("{ from = 0, cost = 4 }", &bands(61)),
+            ("renew_within_minutes = 60", "renew_within_minutes = 1441"),
+            ("base = 4", "base = -4"),
+            ("every = 250", "every = 0"),
+            ("minimum = 4", "minimum = 0"),
+            ("minimum = 4", "minimum = 17"),
+            ("maximum = 16", "maximum = 2001"),
         ] {
             let text = BUILT_IN.replacen(good, bad, 1);
             assert_ne!(text, BUILT_IN, "{good} is not in the policy any more");
@@ -568,6 +578,14 @@ mod tests {
             ("{ from = 0, cost = 4 }", "{ from = 0, cost = 1000000 }"),
             ("unstated = 2", "unstated = 1000000"),
             ("{ from = 0, cost = 4 }", &bands(60)),
+            ("renew_within_minutes = 60", "renew_within_minutes = 0"),
+            ("renew_within_minutes = 60", "renew_within_minutes = 1440"),
+            ("base = 4", "base = 9223372036854775807"),
+            ("step = 1", "step = 0"),
+            ("every = 250", "every = 1"),
+            ("minimum = 4", "minimum = 1"),
+            ("minimum = 4", "minimum = 16"),
+            ("maximum = 16", "maximum = 2000"),
         ] {
             let text = BUILT_IN.replacen(good, limit, 1);
             assert_ne!(text, BUILT_IN, "{good} is not in the policy any more");

@@ -73,6 +73,9 @@ pub enum Refusal {
     /// No such hold in this account.
     #[error("no such hold")]
     HoldNotFound,
+    /// The account never had an availability badge.
+    #[error("no availability badge was ever turned on")]
+    BadgeNotFound,
     /// The hold has ended, or its time is over.
     #[error("the hold is not open any more")]
     HoldNotOpen {
@@ -201,6 +204,7 @@ impl Refusal {
             Self::SpendNotFound => (404, "spend_not_found"),
             Self::ProposalNotFound => (404, "proposal_not_found"),
             Self::HoldNotFound => (404, "hold_not_found"),
+            Self::BadgeNotFound => (404, "badge_not_found"),
             Self::HoldNotOpen { .. } => (409, "hold_not_open"),
             Self::JobNotFound => (404, "job_not_found"),
             Self::JobClosed => (409, "job_closed"),
@@ -292,6 +296,7 @@ mod tests {
             (Refusal::SpendNotFound, 404, "spend_not_found", &none),
             (Refusal::ProposalNotFound, 404, "proposal_not_found", &none),
             (Refusal::HoldNotFound, 404, "hold_not_found", &none),
+            (Refusal::BadgeNotFound, 404, "badge_not_found", &none),
             (
                 Refusal::HoldNotOpen { existing: value() },
                 409,

@@ -8,6 +8,7 @@
 //! account.
 
 mod accounts;
+mod badges;
 mod closures;
 mod holds;
 mod jobs;
