@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod badges;
 mod busy;
 mod chargebacks;
 mod closures;
