@@ -13,6 +13,7 @@
 )]
 
 mod bad_input;
+mod badges;
 mod clock;
 mod closures;
 mod concurrency;

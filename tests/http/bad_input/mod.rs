@@ -122,6 +122,7 @@ async fn world(stack: &Stack) -> World<'_> {
     stack.post_job(&job, NOW, details).await.is(201);
     let (proposed, ended) = (stack.new_job(8, NOW).await, stack.new_job(8, NOW).await);
     ana.propose(&proposed, 8).at("2052-01-18").await.is(201);
+    ana.badge_up_to(10).at("2052-01-18").await.is(201);
     use Method as M;
     let account = "/v1/accounts/{}";
     let under = |rest: &str| format!("{account}{rest}");
@@ -196,6 +197,14 @@ async fn world(stack: &Stack) -> World<'_> {
             "kind": "interview_won", "job_id": proposed,
             "client": { "hires": 1, "spend": { "amount": 1, "currency": "USD" } },
         })),
+        Route::new("badge on", &[USER], (M::PUT, under("/availability-badge")))
+            .body(json!({ "max_weekly": 10 })),
+        Route::new("badge", ANYONE, (M::GET, under("/availability-badge"))),
+        Route::new(
+            "badge off",
+            &[USER],
+            (M::DELETE, under("/availability-badge")),
+        ),
         // Asked before it is changed: afterwards there is nothing to preview.
         Route::new(
             "preview plan",
