@@ -1,7 +1,7 @@
 //! Availability badges: each week charged once, at one price for everybody, whatever comes in between.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use connects::domain::account::{Amend, Status};
 use connects::domain::badge::{BadgeView, OffReason, PriceView};
@@ -15,6 +15,7 @@ use connects::store::Store;
 use connects_tests::cost::Approves;
 use connects_tests::table::{Table, account_id, at, audit, instant, journal, key, spend};
 use connects_tests::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
+use futures::channel::oneshot::{self, Receiver, Sender};
 use futures::future::{BoxFuture, join_all, ready};
 use tokio::time::{Duration, Instant};
 
@@ -425,9 +426,67 @@ async fn turning_off_beside_a_renewal() {
         renewals += report.badges;
         let charged = world.charges().await.len() as u64;
         assert_eq!(charged, 1 + report.badges);
-        assert_eq!(world.badge(WEEK_2).await.active, report.badges == 1);
+        let seen = world.badge(WEEK_2).await;
+        assert_eq!(seen, off);
+        assert_eq!(seen.active, report.badges == 1);
     }
     println!("{renewals} of 10 were renewed first");
+}
+
+/// Holds the first transaction back: says that it has come, and waits until it may go on.
+#[derive(Debug)]
+struct HeldOnce(Mutex<Option<(Sender<()>, Receiver<()>)>>);
+
+impl Layer for HeldOnce {
+    fn pass(
+        self: Arc<Self>,
+        call: Call,
+        table: Emulated,
+    ) -> BoxFuture<'static, Result<Answer, Broken>> {
+        let gate = match call.operation.as_str() {
+            "TransactWriteItems" => self.0.lock().unwrap().take(),
+            _ => None,
+        };
+        Box::pin(async move {
+            if let Some((come, go_on)) = gate {
+                come.send(()).unwrap();
+                go_on.await.unwrap();
+            }
+            Ok(table.answer(&call))
+        })
+    }
+}
+
+/// What the holder says after a run has read the badge, and before it charges a week: the run reads
+/// again, and does what the holder wants.
+#[tokio::test(start_paused = true)]
+async fn a_run_charges_nothing_on_what_is_no_longer_so() {
+    let (now, next) = ("2025-01-10T10:00:00Z", "2025-01-17T10:00:00Z");
+    for (max_weekly, off_reason, counted) in [
+        (None, OffReason::TurnedOff, (0, 0)),
+        (Some(3), OffReason::TooDear, (0, 0)),
+    ] {
+        let (table, account) = opened().await;
+        let clear = ledger(&table, Arc::new(Clear));
+        put(&clear, &account, now, 10).await.unwrap();
+        let (come, has_come) = oneshot::channel();
+        let (go_on, may_go_on) = oneshot::channel();
+        let held = HeldOnce(Mutex::new(Some((come, may_go_on))));
+        let late = ledger(&table, Arc::new(held));
+        let (report, ()) = futures::join!(sweep(&late, next), async {
+            has_come.await.unwrap();
+            match max_weekly {
+                None => drop(clear.turn_badge_off(&at(next), &account).await.unwrap()),
+                Some(max_weekly) => drop(put(&clear, &account, next, max_weekly).await.unwrap()),
+            }
+            go_on.send(()).unwrap();
+        });
+        assert_eq!((report.badges, report.badges_off), counted);
+        let badge = clear.badge(&at(next), &account).await.unwrap();
+        assert_eq!((badge.active, badge.off_reason), (false, Some(off_reason)));
+        let charged = charges(clear.store(), &account).await;
+        assert_eq!(charged, about([(-4, "2025-01-10")]));
+    }
 }
 
 #[tokio::test]

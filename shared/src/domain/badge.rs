@@ -414,11 +414,11 @@ impl Badge {
     ) -> BadgeChange {
         let same = current.filter(|current| {
             let revision = current.revision;
-            **current
-                == Self {
-                    revision,
-                    ..self.clone()
-                }
+            let as_it_was = Self {
+                revision,
+                ..self.clone()
+            };
+            **current == as_it_was
         });
         if let Some(same) = same {
             return BadgeChange {
@@ -836,6 +836,12 @@ mod tests {
         assert!(world.renew(END, 7));
         let why = Some(OffReason::InsufficientConnects);
         assert_eq!((world.badge().off_reason, world.notices.len()), (why, 1));
+        // Debt that lies in more lots than an entry can name leaves something available.
+        let mut world = World::with_badge(10, 7);
+        world.account.head.after.debt = connects(5);
+        world.account = stored(world.account);
+        assert!(world.renew(END, 7));
+        assert_eq!(world.badge().off_reason, why);
     }
 
     #[test]
