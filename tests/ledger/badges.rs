@@ -433,9 +433,25 @@ async fn turning_off_beside_a_renewal() {
     println!("{renewals} of 10 were renewed first");
 }
 
-/// Holds the first transaction back: says that it has come, and waits until it may go on.
+type Gate = (Sender<()>, Receiver<()>);
+
+/// Holds the first call of one operation back: says that it has come, and waits until it may go on.
 #[derive(Debug)]
-struct HeldOnce(Mutex<Option<(Sender<()>, Receiver<()>)>>);
+struct HeldOnce {
+    operation: &'static str,
+    gate: Mutex<Option<Gate>>,
+}
+
+impl HeldOnce {
+    /// The ledger behind it; what tells that the call has come; what lets it go on.
+    fn ledger(table: &Emulated, operation: &'static str) -> (Ledger, Receiver<()>, Sender<()>) {
+        let (come, has_come) = oneshot::channel();
+        let (go_on, may_go_on) = oneshot::channel();
+        let gate = Mutex::new(Some((come, may_go_on)));
+        let held = Self { operation, gate };
+        (ledger(table, Arc::new(held)), has_come, go_on)
+    }
+}
 
 impl Layer for HeldOnce {
     fn pass(
@@ -443,9 +459,9 @@ impl Layer for HeldOnce {
         call: Call,
         table: Emulated,
     ) -> BoxFuture<'static, Result<Answer, Broken>> {
-        let gate = match call.operation.as_str() {
-            "TransactWriteItems" => self.0.lock().unwrap().take(),
-            _ => None,
+        let gate = match call.operation == self.operation {
+            true => self.gate.lock().unwrap().take(),
+            false => None,
         };
         Box::pin(async move {
             if let Some((come, go_on)) = gate {
@@ -469,10 +485,7 @@ async fn a_run_charges_nothing_on_what_is_no_longer_so() {
         let (table, account) = opened().await;
         let clear = ledger(&table, Arc::new(Clear));
         put(&clear, &account, now, 10).await.unwrap();
-        let (come, has_come) = oneshot::channel();
-        let (go_on, may_go_on) = oneshot::channel();
-        let held = HeldOnce(Mutex::new(Some((come, may_go_on))));
-        let late = ledger(&table, Arc::new(held));
+        let (late, has_come, go_on) = HeldOnce::ledger(&table, "TransactWriteItems");
         let (report, ()) = futures::join!(sweep(&late, next), async {
             has_come.await.unwrap();
             match max_weekly {
@@ -592,6 +605,27 @@ async fn a_weeks_price_is_fixed_once_whoever_asks_first() {
         assert_eq!(price.history.len(), 1);
         assert_eq!(price.history[0].price, first.price);
     }
+}
+
+/// Who has counted before another badge was on, and is slower than who counted after that, says what
+/// the other one fixed.
+#[tokio::test(start_paused = true)]
+async fn the_slower_one_learns_the_price_of_the_faster() {
+    let (table, account) = opened().await;
+    let clear = ledger(&table, Arc::new(Clear));
+    let next_week = at("2025-01-15T12:00:00Z");
+    let (late, has_come, go_on) = HeldOnce::ledger(&table, "PutItem");
+    let (told, fixed) = futures::join!(late.badge_price(&next_week), async {
+        has_come.await.unwrap();
+        put(&clear, &account, "2025-01-10T10:00:00Z", 10)
+            .await
+            .unwrap();
+        let fixed = clear.badge_price(&next_week).await.unwrap();
+        go_on.send(()).unwrap();
+        fixed
+    });
+    assert_eq!((told.unwrap().active, fixed.active), (1, 1));
+    assert_eq!(clear.badge_price(&next_week).await.unwrap(), fixed);
 }
 
 /// What is told of the past is twelve weeks at most, and no week to come.
