@@ -14,6 +14,7 @@
 
 mod auctions;
 mod bad_input;
+mod badges;
 mod clock;
 mod closures;
 mod concurrency;

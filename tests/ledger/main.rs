@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod auctions;
+mod badges;
 mod busy;
 mod chargebacks;
 mod closures;

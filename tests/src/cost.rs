@@ -264,6 +264,63 @@ impl Metered {
         self.was("hire that three winners pay at", Budget::written(10, 22));
     }
 
+    /// A badge and its price, in an account of its own.
+    async fn badges(&mut self) {
+        let (ledger, now) = (self.ledger.clone(), at(NOW));
+        let account = self.table.open(NOW).await;
+        // The first to ask in a week counts the badges that are on, shard by shard.
+        ledger.badge_price(&now).await.unwrap();
+        let first = "the badge's price, first in its week";
+        self.was(first, Budget::written(1, 1));
+        ledger.badge_price(&now).await.unwrap();
+        self.was("the badge's price", Budget::of(0, 0, 0, 1));
+        for (operation, max_weekly, budget) in [
+            ("turning the badge on", 10, Budget::of(3, 7, 2, 2)),
+            ("the same again", 10, Budget::of(0, 0, 2, 1)),
+            ("another maximum", 12, Budget::of(1, 1, 2, 2)),
+        ] {
+            let max_weekly = Connects::new(max_weekly);
+            ledger.put_badge(&now, &account, max_weekly).await.unwrap();
+            self.was(operation, budget);
+        }
+        ledger.badge(&now, &account).await.unwrap();
+        self.was("badge", Budget::of(0, 0, 2, 1));
+        ledger.turn_badge_off(&now, &account).await.unwrap();
+        self.was("turning the badge off", Budget::of(1, 2, 2, 2));
+    }
+
+    /// The weeks of a badge, in an account of its own: one that is renewed, and one that is too dear.
+    async fn badge_weeks(&mut self) {
+        let ledger = self.ledger.clone();
+        let account = self.table.open(NOW).await;
+        let (second, third) = ("2026-01-17T12:00:00Z", "2026-01-24T12:00:00Z");
+        let put = async |now: &str, max_weekly| {
+            let max_weekly = Connects::new(max_weekly);
+            let put = ledger.put_badge(&at(now), &account, max_weekly).await;
+            put.unwrap();
+        };
+        put(NOW, 4).await;
+        for now in [second, third] {
+            ledger.badge_price(&at(now)).await.unwrap();
+        }
+        self.meter.take();
+        for (step, budget) in [
+            ("a badge's week: entry, lot, badge", Budget::written(3, 8)),
+            ("the same run again", Budget::written(0, 0)),
+        ] {
+            let now = at(second);
+            ledger.sweep_badges(&now, now.now).await.unwrap();
+            self.was(step, budget);
+        }
+        put(second, 1).await;
+        self.meter.take();
+        let now = at(third);
+        ledger.sweep_badges(&now, now.now).await.unwrap();
+        let off = "a badge that goes off: itself, a notice";
+        self.was(off, Budget::written(2, 5));
+        self.table.audit(&account).await;
+    }
+
     async fn refund(&self, account: &AccountId, spend: OperationId) {
         self.refund_of(account, RefundOf::SpendId(spend)).await;
     }
@@ -343,6 +400,7 @@ pub async fn operations() -> Vec<Step> {
     walk.was("refund of a spend", Budget::of(4, 8, 2, 2));
 
     walk.holds().await;
+    walk.badges().await;
 
     let refused = spend(1_000);
     ledger
@@ -601,5 +659,6 @@ pub async fn scheduled_steps() -> Vec<Step> {
         walk.was(step, budget);
     }
     walk.table.audit(&account).await;
+    walk.badge_weeks().await;
     walk.steps
 }

@@ -7,6 +7,9 @@ use connects::http::{Answer, App, Problem, Request};
 #[path = "../../functions/account/src/main.rs"]
 mod account;
 #[allow(dead_code)]
+#[path = "../../functions/badge/src/main.rs"]
+mod badge;
+#[allow(dead_code)]
 #[path = "../../functions/boost/src/main.rs"]
 mod boost;
 #[allow(dead_code)]
@@ -48,7 +51,7 @@ pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
             })*
         };
     }
-    first_of!(account spend purchase refund redeem_promo reward plan_change job boost wallet);
+    first_of!(account spend purchase refund redeem_promo reward plan_change job boost badge wallet);
     Err(Problem::not_found())
 }
 

@@ -153,6 +153,18 @@ impl<'a> Holder<'a> {
             .json(json!({ "amount": amount }))
     }
 
+    /// `PUT …/availability-badge` by the holder.
+    pub fn badge_up_to(&self, max_weekly: i64) -> Request<'a> {
+        self.badge(Method::PUT)
+            .json(json!({ "max_weekly": max_weekly }))
+    }
+
+    /// `GET …/availability-badge` or `DELETE` by the holder.
+    pub fn badge(&self, method: Method) -> Request<'a> {
+        let path = self.path("/availability-badge");
+        self.stack.user(&[&self.id], method, path)
+    }
+
     /// `POST …/plan-changes` under a new key.
     pub fn change_plan(&self, plan: &str) -> Request<'a> {
         self.change_plan_with(json!({ "plan": plan }))

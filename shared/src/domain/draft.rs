@@ -12,6 +12,7 @@ use chrono::NaiveDate;
 
 use super::account::{Account, Balance, Profile, Status};
 use super::auction::Auction;
+use super::badge::{Badge, BadgeNotice};
 use super::bid::BidView;
 use super::hold::Hold;
 use super::ids::{
@@ -124,6 +125,10 @@ pub enum Guard {
     Hold(Hold),
     /// An auction is new, or moves on: the revision before it is what the item must have.
     Auction(Auction),
+    /// A badge is new, or moves on: the revision before it is what the item must have.
+    Badge(Badge),
+    /// The holder is to be told that a badge went off.
+    BadgeNotice(BadgeNotice),
     /// The job takes proposals, at the price that was read.
     OpenJob {
         /// The job.

@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod auction;
+pub mod badge;
 pub mod bid;
 pub mod closure;
 pub mod cycle;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Kind, Plan};
 use super::auction::BoostPolicy;
+use super::badge::BadgePolicy;
 use super::closure::{ClosureReason, Terms};
 use super::job::RateCard;
 use super::lot::{Birth, Lot, Source};
@@ -60,6 +61,8 @@ pub struct Policy {
     pub jobs: RateCard,
     /// Bids on top of that.
     pub boost: BoostPolicy,
+    /// What the availability badge costs.
+    pub badge: BadgePolicy,
 }
 
 /// `[lots]`
@@ -282,11 +285,9 @@ impl Policy {
             ),
         ];
         let broken = rules.iter().find(|(kept, _)| !kept);
-        match broken
-            .map(|(_, broken)| *broken)
-            .or(self.jobs.broken())
-            .or(self.boost.broken())
-        {
+        let broken = broken.map(|(_, broken)| *broken);
+        let broken = broken.or(self.jobs.broken()).or(self.boost.broken());
+        match broken.or(self.badge.broken()) {
             Some(broken) => Err(PolicyError::Value(broken)),
             None => Ok(self),
         }
@@ -541,6 +542,12 @@ mod tests {
             ("{ from = 0, cost = 4 }", "{ from = 0, cost = 4, to = 9 }"),
             ("[jobs.budget.hourly]", "[jobs.budget.weekly]"),
             ("{ from = 0, cost = 4 }", &bands(61)),
+            ("renew_within_minutes = 60", "renew_within_minutes = 1441"),
+            ("base = 4", "base = -4"),
+            ("every = 250", "every = 0"),
+            ("minimum = 4", "minimum = 0"),
+            ("minimum = 4", "minimum = 17"),
+            ("maximum = 16", "maximum = 2001"),
         ] {
             let text = BUILT_IN.replacen(good, bad, 1);
             assert_ne!(text, BUILT_IN, "{good} is not in the policy any more");
@@ -575,6 +582,14 @@ mod tests {
             ("{ from = 0, cost = 4 }", "{ from = 0, cost = 1000000 }"),
             ("unstated = 2", "unstated = 1000000"),
             ("{ from = 0, cost = 4 }", &bands(60)),
+            ("renew_within_minutes = 60", "renew_within_minutes = 0"),
+            ("renew_within_minutes = 60", "renew_within_minutes = 1440"),
+            ("base = 4", "base = 9223372036854775807"),
+            ("step = 1", "step = 0"),
+            ("every = 250", "every = 1"),
+            ("minimum = 4", "minimum = 1"),
+            ("minimum = 4", "minimum = 16"),
+            ("maximum = 16", "maximum = 2000"),
         ] {
             let text = BUILT_IN.replacen(good, limit, 1);
             assert_ne!(text, BUILT_IN, "{good} is not in the policy any more");

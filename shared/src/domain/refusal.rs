@@ -73,6 +73,9 @@ pub enum Refusal {
     /// No such hold in this account.
     #[error("no such hold")]
     HoldNotFound,
+    /// The account never had an availability badge.
+    #[error("no availability badge was ever turned on")]
+    BadgeNotFound,
     /// The hold has ended, or its time is over.
     #[error("the hold is not open any more")]
     HoldNotOpen {
@@ -216,6 +219,7 @@ impl Refusal {
             Self::SpendNotFound => (404, "spend_not_found"),
             Self::ProposalNotFound => (404, "proposal_not_found"),
             Self::HoldNotFound => (404, "hold_not_found"),
+            Self::BadgeNotFound => (404, "badge_not_found"),
             Self::HoldNotOpen { .. } => (409, "hold_not_open"),
             Self::AuctionClosed => (409, "auction_closed"),
             Self::BidNotRaised { .. } => (409, "bid_not_raised"),
@@ -313,6 +317,7 @@ mod tests {
             (Refusal::SpendNotFound, 404, "spend_not_found", &none),
             (Refusal::ProposalNotFound, 404, "proposal_not_found", &none),
             (Refusal::HoldNotFound, 404, "hold_not_found", &none),
+            (Refusal::BadgeNotFound, 404, "badge_not_found", &none),
             (
                 Refusal::HoldNotOpen { existing: value() },
                 409,

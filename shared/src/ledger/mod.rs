@@ -9,6 +9,7 @@
 
 mod accounts;
 mod auctions;
+mod badges;
 mod closures;
 mod holds;
 mod jobs;

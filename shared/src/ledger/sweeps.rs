@@ -41,7 +41,7 @@ pub struct Report {
     pub accounts: u64,
     /// Journal entries booked.
     pub entries: u64,
-    /// Expiry notices recorded.
+    /// Notices recorded.
     pub notices: u64,
     /// Open purchases that are paid or declined now.
     pub purchases: u64,
@@ -53,6 +53,10 @@ pub struct Report {
     pub holds: u64,
     /// Bids that were paid or released.
     pub bids: u64,
+    /// Badges whose next week was charged.
+    pub badges: u64,
+    /// Badges that went off.
+    pub badges_off: u64,
     /// Accounts and jobs that failed and stay due.
     pub failed: u64,
     /// Some of them.
@@ -106,6 +110,8 @@ impl Report {
         self.proposals += other.proposals;
         self.holds += other.holds;
         self.bids += other.bids;
+        self.badges += other.badges;
+        self.badges_off += other.badges_off;
         self.failed += other.failed;
         self.unfinished |= other.unfinished;
         self.failures.extend(other.failures);
@@ -356,6 +362,8 @@ mod tests {
             proposals: n + 6,
             holds: n + 7,
             bids: n + 8,
+            badges: n + 8,
+            badges_off: n + 9,
             failed: n + 4,
             failures: vec![format!("a{n}")],
             unfinished,
@@ -371,6 +379,8 @@ mod tests {
             proposals: 222,
             holds: 224,
             bids: 226,
+            badges: 226,
+            badges_off: 228,
             failed: 218,
             failures: vec!["a10".to_owned(), "a200".to_owned()],
             unfinished: false,

@@ -8,7 +8,8 @@
 //!
 //! Capacity: two units for each kilobyte of each item, one more for each write of the `due` index
 //! (a lot made or used up, a profile whose next grant moves, a purchase that stops being open, a hold
-//! with an end of its own that is made or ended).
+//! with an end of its own that is made or ended, a badge that is turned on or off; two where a badge's
+//! paid week moves on).
 //!
 //! Failure: a condition or a conflict means nothing was written and the plan is stale; no answer
 //! means that either may be so. Both ways the caller reads again and plans again. The SDK does not
@@ -351,6 +352,8 @@ impl Store {
                 let (condition, values) = follows(hold.revision);
                 self.put_where(hold_item(account, hold)?, condition, values)
             }
+            Guard::Badge(badge) => self.badge_action(account, badge),
+            Guard::BadgeNotice(notice) => self.badge_notice_action(account, notice),
             Guard::OpenJob { job, version } => self.open_job_check(job, *version),
             Guard::Purchase { purchase } => {
                 let (condition, names, values) = purchase_condition(purchase);

@@ -12,7 +12,7 @@ use super::meter::Access;
 use super::{DueKind, Owner, Store, StoreError, keys};
 
 /// The index's name in the table.
-const INDEX: &str = "due";
+pub(super) const INDEX: &str = "due";
 
 /// Items of one page: enough to keep a sweep busy, little enough to hold many shards' pages.
 const PAGE: i32 = 100;
@@ -43,6 +43,8 @@ pub enum Due {
     Auction,
     /// A bid that lost its place, and is not released.
     Bid(AccountId),
+    /// A badge whose paid week is over.
+    Badge,
 }
 
 /// Some of what is due in a shard.
@@ -139,6 +141,8 @@ fn due_item<K: Owner>(item: &Item) -> Option<DueItem<K>> {
     let sk = text_of(item, "sk")?;
     let what = if sk == keys::PROFILE {
         Due::Cycle
+    } else if sk == keys::BADGE {
+        Due::Badge
     } else if let Some(id) = sk.strip_prefix(keys::RECEIPT_PREFIX) {
         let id = OperationId::try_new(id).ok()?;
         match id.is(Operation::Hold) {

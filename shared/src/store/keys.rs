@@ -1,17 +1,18 @@
 //! Partition and sort keys.
 //!
-//! `ENTRY < LOT < PROFILE < RECEIPT, SEEN` is deliberate, and nothing else may sort between `ENTRY`
+//! `ENTRY < LOT < PROFILE < RECEIPT, SEEN, SETTING` is deliberate, and nothing else may sort between `ENTRY`
 //! and `PROFILE`: one reverse query from `PROFILE` on reads the whole state of an account.
 
 use std::fmt::Display;
 use std::hash::Hash;
 
+use chrono::NaiveDate;
 use sha2::{Digest, Sha256};
 
 use crate::domain::closure::ClosureReason;
 use crate::domain::ids::{AccountId, JobId, LotId, OperationId, PersonId, PromoCode, Seq};
 use crate::domain::lot::Birth;
-use crate::domain::time;
+use crate::domain::time::{self, Time};
 
 /// Shards of each kind of due work.
 pub const DUE_SHARDS: u32 = 64;
@@ -23,12 +24,17 @@ pub const AUCTION: &str = "AUCTION";
 pub const PROMO: &str = "PROMO";
 pub const SLOT: &str = "SLOT";
 pub const SANDBOX: &str = "CHARGE";
+/// An account's availability badge.
+pub const BADGE: &str = "SETTING#BADGE";
+/// The partition of the badge's prices.
+pub const BADGE_PRICES: &str = "BADGE";
 pub const LOT_PREFIX: &str = "LOT#";
 pub const ENTRY_PREFIX: &str = "ENTRY#";
 pub const RECEIPT_PREFIX: &str = "RECEIPT#";
 
 pub const CLOSURE_PREFIX: &str = "CLOSURE#";
 pub const PROPOSAL_PREFIX: &str = "PROPOSAL#";
+pub const BADGE_PRICE_PREFIX: &str = "PRICE#";
 
 const ACCOUNT_PREFIX: &str = "ACCOUNT#";
 const JOB_PREFIX: &str = "JOB#";
@@ -105,6 +111,15 @@ pub fn expiry_notice(lot: LotId, days: u32) -> String {
     format!("SEEN#expiry#{lot}#{days}")
 }
 
+pub fn badge_notice(paid_until: Time) -> String {
+    format!("SEEN#badge_off#{}", time::text(paid_until))
+}
+
+/// The price of the week that begins on that Monday.
+pub fn badge_price(monday: NaiveDate) -> String {
+    format!("{BADGE_PRICE_PREFIX}{monday}")
+}
+
 /// The shard that an owner's due work of one kind is in.
 pub fn due_shard(kind: DueKind, owner: &impl Owner) -> String {
     let digest = Sha256::digest(owner.to_string());
@@ -131,6 +146,8 @@ pub enum DueKind {
     Hold,
     /// Auctions to end or to settle, and bids to release.
     Auction,
+    /// Badges that are on: whose paid weeks are to be renewed.
+    Badge,
 }
 
 impl DueKind {
@@ -142,6 +159,7 @@ impl DueKind {
             Self::Closure => "closure",
             Self::Hold => "hold",
             Self::Auction => "auction",
+            Self::Badge => "badge",
         }
     }
 }
@@ -156,6 +174,7 @@ mod tests {
         assert!(LOT_PREFIX < PROFILE);
         assert!(PROFILE < RECEIPT_PREFIX);
         assert!(RECEIPT_PREFIX < "SEEN#");
+        assert!(PROFILE < BADGE);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! it touches on what was read. A query is not a snapshot: the newest entry's seal tells whether
 //! what came back fits together, and if not it is read again.
 
+mod badges;
 mod broken;
 mod client;
 mod commit;

@@ -125,6 +125,7 @@ async fn world(stack: &Stack) -> World<'_> {
     let sought = stack.new_job(0, NOW).await;
     let boosted = json!({ "job_id": sought, "expected_cost": 0, "boost": 1 });
     ana.propose_with(boosted).at(NOW).await.is(201);
+    ana.badge_up_to(10).at("2052-01-18").await.is(201);
     use Method as M;
     let account = "/v1/accounts/{}";
     let under = |rest: &str| format!("{account}{rest}");
@@ -216,6 +217,14 @@ async fn world(stack: &Stack) -> World<'_> {
             "kind": "interview_won", "job_id": proposed,
             "client": { "hires": 1, "spend": { "amount": 1, "currency": "USD" } },
         })),
+        Route::new("badge on", &[USER], (M::PUT, under("/availability-badge")))
+            .body(json!({ "max_weekly": 10 })),
+        Route::new("badge", ANYONE, (M::GET, under("/availability-badge"))),
+        Route::new(
+            "badge off",
+            &[USER],
+            (M::DELETE, under("/availability-badge")),
+        ),
         // Asked before it is changed: afterwards there is nothing to preview.
         Route::new(
             "preview plan",

@@ -78,8 +78,22 @@ async fn bad_questions() {
         let answer = stack.service(Method::GET, path).await;
         answer.refused(status, code);
     }
-    let answer = stack.request(Method::GET, "/v1/return-policy?kind=agency");
-    answer.await.refused(422, "unknown_field");
+    for path in [
+        "/v1/return-policy?kind=agency",
+        "/v1/availability-badge/price?currency=USD",
+    ] {
+        let answer = stack.request(Method::GET, path).await;
+        answer.refused(422, "unknown_field");
+    }
+    // One without a badge is told of that, whatever else is asked.
+    let bea = stack.agency("2052-01-10").await;
+    for (holder, status, code) in [(ana, 422, "unknown_field"), (&bea, 404, "badge_not_found")] {
+        for method in [Method::GET, Method::DELETE] {
+            let path = format!("/v1/accounts/{}/availability-badge?verbose=1", holder.id);
+            let asked = stack.user(&[&holder.id], method, path);
+            asked.at(NOW).await.refused(status, code);
+        }
+    }
     let job = world.route("job").path.clone();
     let answer = stack.service(Method::GET, format!("{job}?verbose=1")).await;
     answer.refused(422, "unknown_field");

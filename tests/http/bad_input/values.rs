@@ -111,6 +111,8 @@ fn cases() -> Vec<(&'static str, Vec<Case>)> {
                 ("amount", json!(3), 422, "above_maximum"),
             ],
         ),
+        ("badge on", bad_amounts("max_weekly", 1)),
+        ("badge on", vec![null("max_weekly")]),
         ("purchase", bad_amounts("quantity", 10)),
         ("purchase", vec![null("quantity")]),
         (
@@ -284,6 +286,7 @@ async fn values_of_the_wrong_type_and_values_out_of_range() {
         ("spend", "reason"),
         ("hold", "amount"),
         ("hold", "reason"),
+        ("badge on", "max_weekly"),
         ("purchase", "quantity"),
         ("refund", "reason"),
         ("redeem", "code"),
