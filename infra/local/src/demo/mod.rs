@@ -1,5 +1,6 @@
 //! `cargo local demo`: the life of some Connects, with real requests.
 
+mod badges;
 mod boosts;
 mod lots;
 mod marketplace;
@@ -22,7 +23,8 @@ pub async fn walk(state: &State, keys: &Keys, http: Client) -> Result<()> {
     let run = environment::now().timestamp_millis();
     let accounts = ["freelancer", "agency", "other"].map(|who| format!("demo-{who}-{run:x}"));
     let bidders = [1, 2, 3, 4, 5, 6].map(|n| format!("demo-bidder{n}-{run:x}"));
-    let held = [accounts.as_slice(), bidders.as_slice()].concat();
+    let badges = badges::names(&format!("{run:x}"));
+    let held = [accounts.as_slice(), &bidders, &badges].concat();
     let mut demo = Demo {
         holder: token(keys, "connects connects:service", &held)?,
         operator: token(keys, "connects:admin", &[])?,
@@ -37,7 +39,8 @@ pub async fn walk(state: &State, keys: &Keys, http: Client) -> Result<()> {
     lots::walk(&mut demo, &freelancer).await?;
     demo.now = None;
     marketplace::walk(&mut demo, &agency, &other).await?;
-    boosts::walk(&mut demo, &bidders).await
+    boosts::walk(&mut demo, &bidders).await?;
+    badges::walk(&mut demo, &badges).await
 }
 
 fn token(keys: &Keys, scope: &str, accounts: &[String]) -> Result<String> {
