@@ -611,7 +611,7 @@ async fn many_bidders_at_once_sell_each_place_once() {
         closing,
         hire
     );
-    (one.unwrap(), other.unwrap(), hired.unwrap());
+    assert!(one.is_ok() && other.is_ok() && hired.is_ok());
     run(&table, "2026-01-17T13:00:00Z").await;
     let ended = view(&table, CLOSES, &job).await;
     assert_eq!(ended.state, AuctionState::Closed);

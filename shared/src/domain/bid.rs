@@ -247,7 +247,7 @@ impl Arena {
         let account = &proposal.account_id;
         let placed = auction.bid(account, amount, field)?;
         let leads = auction.rank(account).is_some();
-        let held = match &proposal.bid {
+        let held = match proposal.bid.as_deref() {
             Some(bid) if leads && bid.state == BidState::Leading => Some(bid),
             // One was read before the other changed.
             Some(Bid {
@@ -270,7 +270,7 @@ impl Arena {
         if let Some(outbid) = &placed.outbid {
             let rival = self.rival.as_ref();
             let rival = rival.filter(|rival| rival.proposal.account_id == *outbid);
-            let bid = rival.and_then(|rival| Some((rival, rival.proposal.bid.as_ref()?)));
+            let bid = rival.and_then(|rival| Some((rival, rival.proposal.bid.as_deref()?)));
             let bid = bid.filter(|(_, bid)| bid.state == BidState::Leading);
             let (rival, bid) = bid.ok_or(Unplanned::Stale)?;
             beside = rival.released(bid, draft.policy(), draft.now());

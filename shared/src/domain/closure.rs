@@ -287,14 +287,17 @@ impl Closure {
         if !self.returns() || (is_withdrawn && !self.terms.includes_withdrawn) {
             return (Connects::ZERO, Connects::ZERO);
         }
-        let bid = proposal.bid.as_ref().filter(|_| self.terms.includes_boost);
+        let bid = proposal
+            .bid
+            .as_deref()
+            .filter(|_| self.terms.includes_boost);
         let boost = bid.map_or(Connects::ZERO, Bid::returnable);
         (proposal.charge.returnable(), boost)
     }
 
     /// Whether settling a proposal for it moves nothing in its account.
     pub fn moves_nothing(&self, proposal: &Proposal) -> bool {
-        let is_held = proposal.bid.as_ref().is_some_and(Bid::is_held);
+        let is_held = proposal.bid.as_deref().is_some_and(Bid::is_held);
         !is_held && self.gives_back(proposal) == (Connects::ZERO, Connects::ZERO)
     }
 
@@ -338,7 +341,7 @@ impl Closure {
         if let Some(bid) = &mut next.bid
             && let Some(settled) = bid.settle(&mut draft, &proposal.account_id, auction)?
         {
-            *bid = settled;
+            **bid = settled;
         }
         let reason = Reason::of(self.reason.as_str());
         let (cost, boost) = self.gives_back(&next);

@@ -103,7 +103,7 @@ pub struct Proposal {
     /// What was bid on top with it.
     pub boost: Option<Connects>,
     /// What is bid on top of it, or was.
-    pub bid: Option<Bid>,
+    pub bid: Option<Box<Bid>>,
     /// Grows with whatever changes of it.
     pub revision: u64,
 }
@@ -155,12 +155,12 @@ impl ProposeCommand {
         &self,
         draft: &Draft<'_>,
         arena: &'j Arena,
-    ) -> Result<(&'j Job, Option<(Auction, Connects)>), Refusal> {
+    ) -> Result<(&'j Job, Option<Auction>), Refusal> {
         let job = arena.job.as_ref().ok_or(Refusal::JobNotFound)?;
         may_spend(draft, self.cost(job) + self.boost.unwrap_or(Connects::ZERO))?;
         job.open()?;
         let auction = match self.boost {
-            Some(bid) => Some((arena.open(draft, job)?, bid)),
+            Some(_) => Some(arena.open(draft, job)?),
             None => None,
         };
         Ok((job, auction))
@@ -226,7 +226,7 @@ impl ProposeCommand {
             revision: 1,
         };
         let (mut guards, mut beside) = (vec![], None);
-        if let Some((auction, bid)) = auction {
+        if let (Some(auction), Some(bid)) = (auction, self.boost) {
             let placing = arena.place(&mut draft, &auction, &proposal, bid, "boost")?;
             proposal.bid = placing.proposal.bid;
             proposal.charge.after = draft.account().balance();
@@ -264,7 +264,7 @@ impl Proposal {
     #[must_use]
     pub fn with_bid(&self, bid: Bid) -> Self {
         Self {
-            bid: Some(bid),
+            bid: Some(Box::new(bid)),
             ..self.next()
         }
     }
@@ -296,7 +296,7 @@ impl Proposal {
 
     /// How much came back of what it took and of what was bid on top.
     pub fn returned(&self) -> Connects {
-        let bid = self.bid.as_ref().map_or(Connects::ZERO, Bid::returned);
+        let bid = self.bid.as_deref().map_or(Connects::ZERO, Bid::returned);
         self.charge.returned + bid
     }
 
@@ -376,7 +376,7 @@ pub struct ProposalView {
 impl ProposalView {
     /// Of a proposal as it stands, in an account with that balance.
     pub fn of(proposal: &Proposal, balance: Balance) -> Self {
-        let bid = proposal.bid.as_ref();
+        let bid = proposal.bid.as_deref();
         Self {
             job_id: proposal.job_id.clone(),
             cost: proposal.charge.amount,

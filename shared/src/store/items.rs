@@ -394,7 +394,7 @@ impl From<&Proposal> for ProposalItem {
             kept_for: proposal.kept_for.clone(),
             settled_for: proposal.settled_for.clone(),
             boost: proposal.boost,
-            bid: proposal.bid.as_ref().map(BidItem::from),
+            bid: proposal.bid.as_deref().map(BidItem::from),
             revision: proposal.revision,
         }
     }
@@ -416,7 +416,7 @@ impl TryFrom<ProposalItem> for Proposal {
             kept_for: item.kept_for,
             settled_for: item.settled_for,
             boost: item.boost,
-            bid: item.bid.map(Bid::try_from).transpose()?,
+            bid: item.bid.map(Bid::try_from).transpose()?.map(Box::new),
             revision: item.revision,
         })
     }

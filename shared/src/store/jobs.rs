@@ -360,7 +360,7 @@ fn proposal_item(proposal: &Proposal) -> Result<Item, StoreError> {
         keys::proposal(&proposal.account_id),
         &ProposalItem::from(proposal),
     )?;
-    if let Some(at) = proposal.bid.as_ref().and_then(Bid::due_at) {
+    if let Some(at) = proposal.bid.as_deref().and_then(Bid::due_at) {
         item.extend(due(DueKind::Auction, &proposal.job_id, at));
     }
     Ok(item)
