@@ -681,12 +681,12 @@ mod tests {
     fn the_price_is_told_with_its_week_and_those_before() {
         let policy = built_in();
         let price = |now, active| WeekPrice::fixed(&policy, active, at(now));
-        let this = price("2026-01-14T09:00:00Z", 500);
-        let view = PriceView::of(this, vec![price("2026-01-05T00:15:00Z", 250)]);
+        let this = price("2026-01-14T09:00:00Z", 50);
+        let view = PriceView::of(this, vec![price("2026-01-05T00:15:00Z", 25)]);
         let expected = serde_json::json!({
-            "price": 6, "active": 500,
+            "price": 6, "active": 50,
             "week": { "starts_on": "2026-01-12", "ends_on": "2026-01-18" },
-            "history": [{ "starts_on": "2026-01-05", "price": 5, "active": 250 }],
+            "history": [{ "starts_on": "2026-01-05", "price": 5, "active": 25 }],
         });
         assert_eq!(serde_json::to_value(view).unwrap(), expected);
     }
