@@ -67,11 +67,19 @@ pub enum Defect {
     DecidedLate,
     /// A closure that the table's stream did not tell of is never carried out.
     ClosureNotDue,
+    /// A hold is written over whatever has become of it.
+    HoldOverwritten,
+    /// The scheduled run is not told of holds that end by themselves.
+    HoldNotDue,
+    /// A hold is captured though its time is over.
+    OverIsOpen,
+    /// What was held lapses with its lot when it is released.
+    HeldLapses,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::NoLock,
         Self::NoConditions,
         Self::StalePlan,
@@ -101,6 +109,10 @@ impl Defect {
         Self::FailedIsSettled,
         Self::DecidedLate,
         Self::ClosureNotDue,
+        Self::HoldOverwritten,
+        Self::HoldNotDue,
+        Self::OverIsOpen,
+        Self::HeldLapses,
     ];
 }
 

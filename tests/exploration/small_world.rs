@@ -2,10 +2,12 @@
 
 use connects::domain::closure::ClosureReason::{ClientCancelled, Fraud};
 use connects_tests::explorer::acts::{Deed, Scene};
+use connects_tests::explorer::holds::Deed::{Capture, CapturePart, Release, Sweep};
 use connects_tests::explorer::market::Deed::{Close, Propose, Refund, Settle, Withdraw};
 use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::{
-    Bounds, Case, Explorer, case, explore_all, market, market_pairs, market_triples, pairs, total,
+    Bounds, Case, Explorer, case, explore_all, hold_pairs, hold_triples, market, market_pairs,
+    market_triples, pairs, total,
 };
 
 fn job(deed: market::Deed) -> Deed {
@@ -34,6 +36,12 @@ fn every_pair_and_chosen_triples_about_a_job() {
     all_fine(&cases, 0);
 }
 
+#[test]
+fn every_pair_and_chosen_triples_about_a_hold() {
+    let cases: Vec<_> = hold_pairs().into_iter().chain(hold_triples()).collect();
+    all_fine(&cases, 0);
+}
+
 /// `cargo local explore` does this with every pair.
 #[test]
 fn pairs_with_a_call_that_goes_wrong() {
@@ -49,6 +57,18 @@ fn pairs_with_a_call_that_goes_wrong() {
         case(
             Scene::Cancelled,
             &[(job(Settle(ClientCancelled)), 0), (job(Refund), 1)],
+        ),
+        case(
+            Scene::Quiet,
+            &[(Deed::Hold(Capture), 0), (Deed::Hold(Capture), 0)],
+        ),
+        case(
+            Scene::Due,
+            &[(Deed::Hold(CapturePart), 0), (Deed::Hold(Sweep), 1)],
+        ),
+        case(
+            Scene::Due,
+            &[(Deed::Hold(Capture), 0), (Deed::Hold(Release), 1)],
         ),
     ];
     all_fine(&cases, 1);

@@ -3,6 +3,7 @@
 
 use connects::domain::closure::ClosureReason::{self, ClientCancelled, Fraud};
 use connects_tests::explorer::acts::{Deed, Scene};
+use connects_tests::explorer::holds::Deed::{Capture, Release};
 use connects_tests::explorer::market::Deed::{Close, Hire, Propose, Settle};
 use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::world::Tamper;
@@ -92,13 +93,17 @@ fn a_job_written_over_whatever_it_was(call: &mut Call) {
     });
 }
 
+fn a_hold_written_over_whatever_it_was(call: &mut Call) {
+    unconditional(call, |action| key(action, "sk").starts_with("RECEIPT#ho_"));
+}
+
 #[test]
 fn what_a_safeguard_is_for_goes_wrong_without_it() {
     use Deed::{Buy, Open, OpenSecond, Recover, Redeem, RedeemElsewhere, Refund, Spend, SpendOne};
     use Scene::{Cancelled, Expired, New, Posted, Quiet};
     let job = Deed::Job;
     type Safeguard = (&'static str, Tamper, Scene, Vec<(Deed, usize)>);
-    let safeguards: [Safeguard; 10] = [
+    let safeguards: [Safeguard; 11] = [
         ("the lock", no_lock, Quiet, vec![(SpendOne, 0), (Redeem, 1)]),
         (
             "the lock and the lots",
@@ -161,6 +166,12 @@ fn what_a_safeguard_is_for_goes_wrong_without_it() {
                 (job(Close(Fraud)), 1),
                 (job(Settle(Fraud)), 2),
             ],
+        ),
+        (
+            "the hold's revision",
+            a_hold_written_over_whatever_it_was,
+            Quiet,
+            vec![(Deed::Hold(Capture), 0), (Deed::Hold(Release), 1)],
         ),
     ];
     let bounds = Bounds {

@@ -551,7 +551,12 @@ impl<'p> Draft<'p> {
         let landed: Vec<Slice> = slices
             .iter()
             .map(|slice| {
-                let Some(landing) = self.policy.landing(&slice.birth, self.now) else {
+                let landing = match entry_type == EntryType::Release && present(Defect::HeldLapses)
+                {
+                    false => self.policy.landing(&slice.birth, self.now),
+                    true => None,
+                };
+                let Some(landing) = landing else {
                     return self.put_back(slice).then(|| slice.clone());
                 };
                 let birth = Birth {

@@ -86,12 +86,11 @@ impl Ledger {
         ended.await
     }
 
-    /// Releases every hold whose time is over.
-    pub(super) async fn sweep_holds(
-        &self,
-        context: &Context,
-        until: Time,
-    ) -> Result<Report, Fault> {
+    /// Releases every hold whose time is over: the last part of [`Ledger::sweep_expiry`].
+    ///
+    /// # Errors
+    /// When the index can't be read at all.
+    pub async fn sweep_holds(&self, context: &Context, until: Time) -> Result<Report, Fault> {
         self.sweep(
             context,
             DueKind::Hold,

@@ -64,10 +64,12 @@ mod planted {
             let sk = sort_key(&put.item).to_owned();
             let lot = sk.starts_with(LOT_PREFIX);
             let entry = sk.starts_with(ENTRY_PREFIX);
+            let hold = sk.starts_with(RECEIPT_PREFIX) && put.item.contains_key("state");
             let unconditioned = (entry && present(Defect::NoLock))
                 || ((entry || lot) && present(Defect::NoConditions))
                 || (sk.starts_with(PROPOSAL_PREFIX) && present(Defect::ProposalOverwritten))
                 || (sk == keys::JOB && present(Defect::JobOverwritten))
+                || (hold && present(Defect::HoldOverwritten))
                 || (sk == keys::PERSON && present(Defect::SignupTwice))
                 || (put.item.contains_key("status") && present(Defect::CreditedTwice));
             if unconditioned {
@@ -76,7 +78,10 @@ mod planted {
                 put.expression_attribute_values = None;
             }
             let closure = sk.starts_with(CLOSURE_PREFIX);
-            if (lot && present(Defect::LotNotDue)) || (closure && present(Defect::ClosureNotDue)) {
+            let forgotten = (lot && present(Defect::LotNotDue))
+                || (closure && present(Defect::ClosureNotDue))
+                || (hold && present(Defect::HoldNotDue));
+            if forgotten {
                 put.item.remove("due_shard");
                 put.item.remove("due_at");
             }

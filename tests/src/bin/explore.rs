@@ -6,7 +6,8 @@ use std::time::Instant;
 use clap::Parser;
 use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::{
-    Bounds, Case, Report, explore_all, market_pairs, market_triples, pairs, total, triples,
+    Bounds, Case, Report, explore_all, hold_pairs, hold_triples, market_pairs, market_triples,
+    pairs, total, triples,
 };
 
 /// Runs every order of events of a few operations at once, and checks each from end to end.
@@ -29,7 +30,8 @@ fn main() -> ExitCode {
     let wanted = |case: &Case| words.iter().all(|word| case.to_string().contains(word));
     let began = Instant::now();
     let mut reports: Vec<Report> = vec![];
-    let [pairs, triples] = [[pairs(), market_pairs()], [triples(), market_triples()]];
+    let pairs = [pairs(), market_pairs(), hold_pairs()];
+    let triples = [triples(), market_triples(), hold_triples()];
     for (cases, faults) in [(pairs, arguments.pairs), (triples, arguments.triples)] {
         let cases: Vec<Case> = cases.into_iter().flatten().filter(wanted).collect();
         println!("\n{} cases, {faults} faults", cases.len());

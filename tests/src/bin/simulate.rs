@@ -26,6 +26,9 @@ struct Arguments {
     /// how many at most [default: 10000]
     #[arg(long)]
     defects: bool,
+    /// Only the defects whose names have one of these words
+    #[arg(requires = "defects")]
+    words: Vec<String>,
 }
 
 /// A defect that so many histories don't show is not noticed.
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
     let first = arguments.seed.unwrap_or_else(|| fastrand::u64(..) >> 16);
     if arguments.defects {
         let most = arguments.histories.unwrap_or(HISTORIES_FOR_A_DEFECT);
-        return defects(&simulator, first, most);
+        return defects(&simulator, first, most, &arguments.words);
     }
     let most = match (arguments.histories, arguments.seed) {
         (None, Some(_)) => 1,
@@ -68,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 /// Whether every defect is noticed.
-fn defects(simulator: &Simulator, first: u64, most: u64) -> ExitCode {
+fn defects(simulator: &Simulator, first: u64, most: u64, words: &[String]) -> ExitCode {
     if !CAN_BE_PLANTED {
         println!("this build can't be broken; it takes --features connects/defects");
         return ExitCode::FAILURE;
@@ -79,7 +82,11 @@ fn defects(simulator: &Simulator, first: u64, most: u64) -> ExitCode {
         "from seed {first} on\n\n{:<18} {:>9}  noticed by",
         "defect", "histories"
     );
-    let missed = Defect::ALL.iter().filter(|defect| {
+    let wanted = |defect: &&Defect| {
+        let name = format!("{defect:?}");
+        words.is_empty() || words.iter().any(|word| name.contains(word))
+    };
+    let missed = Defect::ALL.iter().filter(wanted).filter(|defect| {
         plant(Some(**defect));
         let mut seeds = (first..).zip(1..=most);
         let noticed = seeds.find_map(|(seed, n)| Some((n, simulator.run(seed).err()?)));

@@ -21,7 +21,7 @@ use connects::ledger::{Error, Ledger, Outcome, Report};
 use connects::payments::Sandbox;
 use futures::future::{FutureExt, LocalBoxFuture};
 
-use super::market;
+use super::{holds, market};
 use crate::table::{at, instant, spend};
 
 /// When the account was opened, and the fixed part of its life went by.
@@ -137,6 +137,8 @@ pub enum Deed {
     Read,
     /// Does something about a job.
     Job(market::Deed),
+    /// Does something about a hold.
+    Hold(holds::Deed),
 }
 
 /// Something that is done under an idempotency key.
@@ -387,6 +389,14 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
         let submitted = ledger.propose(&now, &id, Some(&key), &command);
         submitted.await.unwrap();
     }
+    if acts.iter().any(|act| act.kind.is_of_a_hold()) {
+        let (now, key) = (at(BOUGHT), key("earlier", 2));
+        let command = purchase("sandbox_approve");
+        let bought = ledger.purchase(&now, &sandbox, &id, &key, &command);
+        bought.await.unwrap();
+        let ends = wanted(Deed::Hold(holds::Deed::Sweep));
+        holds::prepare(ledger, scene, ends).await;
+    }
     if wanted(Deed::Recover) {
         let command = purchase("sandbox_late");
         // Recovery asks again, or has lost patience and gives it up.
@@ -428,6 +438,12 @@ impl Deed {
                 | Self::Job(market::Deed::ProposeElsewhere)
         ) || self.leaves_plus()
             || self.is_of_a_job()
+            || self.is_of_a_hold()
+    }
+
+    /// Whether it is about a hold.
+    pub fn is_of_a_hold(self) -> bool {
+        matches!(self, Self::Hold(_))
     }
 
     /// Whether it is about a proposal on a job.
@@ -542,6 +558,7 @@ impl Act {
                 Deed::SweepExpiry => swept(ledger.sweep_expiry(&now, now.now).await),
                 Deed::Read => told(ledger.account(&now, &id).await, text),
                 Deed::Job(deed) => deed.done(&ledger, &now, self).await,
+                Deed::Hold(deed) => deed.done(&ledger, &now, self).await,
             }
         };
         act.boxed_local()

@@ -176,6 +176,7 @@ impl<'j> Judge<'j> {
             wrong.push("a closure is never carried out".to_owned());
         }
         wrong.extend(wrong_with_jobs(&items));
+        wrong.extend(wrong_with_holds(&items));
         let known = (items, wrong);
         self.finished.insert((self.scene, state), known.clone());
         known
@@ -303,12 +304,56 @@ fn same_in_parts(possible: &[&Sequence], found: &Items) -> bool {
     })
 }
 
+fn number(item: &Value, name: &str) -> i64 {
+    let text = item[name]["N"].as_str();
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// What is wrong with the holds that are left: what they took is held, or was used or came back once, all
+/// of it.
+fn wrong_with_holds(items: &Items) -> Vec<String> {
+    let mut wrong = vec![];
+    let of_account = |of: &str, prefix: &str| -> Vec<&Value> {
+        let of_it = items
+            .iter()
+            .filter(|((pk, sk), _)| pk == of && sk.starts_with(prefix));
+        of_it.map(|(_, item)| item).collect()
+    };
+    let accounts = items.keys().filter(|(_, sk)| sk == "PROFILE");
+    for (pk, _) in accounts {
+        let entries = of_account(pk, "ENTRY#");
+        let mut open = 0;
+        for hold in of_account(pk, "RECEIPT#ho_") {
+            let about = entries.iter().filter(|entry| {
+                let reference = hold["reference"]["S"].as_str();
+                reference.is_some() && entry["reference"]["S"].as_str() == reference
+            });
+            let told = about.filter_map(|entry| entry["type"]["S"].as_str());
+            let told: Vec<_> = told.filter(|kind| *kind != "debt_repaid").collect();
+            let (amount, back) = (number(hold, "amount"), number(hold, "returned"));
+            let expected: &[&str] = match hold["state"]["S"].as_str() {
+                Some("open") => {
+                    open += amount;
+                    &["hold"]
+                }
+                Some("captured") if back == 0 => &["hold", "capture"],
+                Some("captured") => &["hold", "capture", "release"],
+                _ => &["hold", "release"],
+            };
+            if told != expected {
+                wrong.push(format!("{told:?} by the journal: {hold}"));
+            }
+        }
+        let held = entries.last().map_or(0, |entry| number(entry, "held"));
+        if held != open {
+            wrong.push(format!("{held} are held, {open} in open holds"));
+        }
+    }
+    wrong
+}
+
 /// What is wrong with the jobs that are left, once all their closures are carried out.
 fn wrong_with_jobs(items: &Items) -> Vec<String> {
-    let number = |item: &Value, name: &str| -> i64 {
-        let text = item[name]["N"].as_str();
-        text.and_then(|text| text.parse().ok()).unwrap_or_default()
-    };
     let of_job = |pk: &str, prefix: &str| -> Vec<(String, Value)> {
         let items = items
             .iter()

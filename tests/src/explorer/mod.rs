@@ -8,6 +8,7 @@
 pub mod acts;
 pub mod check;
 pub mod desk;
+pub mod holds;
 pub mod market;
 pub mod operation;
 pub mod search;
@@ -486,6 +487,54 @@ pub fn market_triples() -> Vec<Case> {
         triple(Scene::Cancelled, [cancelled, Job(Interview), Job(Refund)]),
         triple(Scene::Cancelled, [cancelled, Job(Sweep), Spend]),
     ]
+}
+
+/// Pairs about a hold.
+pub fn hold_pairs() -> Vec<Case> {
+    use Deed::{ChargeBack, Read, Spend, Suspend, SweepExpiry, SweepGrants};
+    use holds::Deed::{Capture, CapturePart, Hold, Release, Sweep};
+    let of_it = [Hold, Capture, CapturePart, Release, Sweep].map(Deed::Hold);
+    let beside = [Spend, ChargeBack, Suspend, SweepGrants, SweepExpiry, Read];
+    let twice = [Hold, Capture, CapturePart, Release].map(Deed::Hold);
+    let [_, capture, part, _] = twice;
+    let twice = twice.map(|one| [(one, 0), (one, 0)]);
+    let with_others = of_it
+        .iter()
+        .flat_map(|one| beside.map(|other| [(*one, 0), (other, 1)]))
+        // That schedule is the one of lots and the one of holds, one after the other.
+        .filter(|[one, other]| (one.0, other.0) != (Deed::Hold(Sweep), SweepExpiry));
+    let both: Vec<_> = each_with_each(&of_it)
+        .chain(twice)
+        .chain([[(capture, 0), (part, 0)]])
+        .chain(with_others)
+        .collect();
+    [Scene::Quiet, Scene::Due]
+        .into_iter()
+        .flat_map(|scene| both.iter().map(move |acts| case(scene, acts)))
+        .collect()
+}
+
+/// Chosen triples about a hold.
+pub fn hold_triples() -> Vec<Case> {
+    use Deed::{ChargeBack, Spend, SweepExpiry};
+    use holds::Deed::{Capture, CapturePart, Hold, Release, Sweep};
+    let all = [Hold, Capture, CapturePart, Release, Sweep].map(Deed::Hold);
+    let [hold, capture, part, release, sweep] = all;
+    [
+        (Scene::Quiet, [capture, release, sweep]),
+        (Scene::Quiet, [capture, capture, release]),
+        (Scene::Quiet, [hold, Spend, release]),
+        (Scene::Quiet, [part, ChargeBack, Spend]),
+        (Scene::Due, [part, sweep, sweep]),
+        (Scene::Due, [sweep, Spend, hold]),
+        (Scene::Due, [release, SweepExpiry, Spend]),
+    ]
+    .into_iter()
+    .map(|(scene, deeds)| {
+        let acts: Vec<_> = deeds.into_iter().zip(0..).collect();
+        case(scene, &acts)
+    })
+    .collect()
 }
 
 /// Every two of them, and each with itself.

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use connects::domain::account::{Plan, Status};
 use connects::domain::closure::ClosureReason;
+use connects::domain::hold::{EndHold, HoldCommand, HoldState};
 use connects::domain::ids::{AccountId, Fingerprint, JobId, Operation, OperationId};
 use connects::domain::job::Pricing;
+use connects::domain::key::IdempotencyKey;
 use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::policy::Policy;
 use connects::domain::promo::RedeemCommand;
@@ -18,8 +20,8 @@ use connects::domain::spend::SpendCommand;
 use connects::domain::units::Connects;
 use serde_json::{Value, json};
 
-use super::snapshot::{Partition, ProposalRow, ReceiptRow, Snapshot};
-use super::state::{Moment, Moments};
+use super::snapshot::{HoldRow, Partition, ProposalRow, ReceiptRow, Snapshot};
+use super::state::{Moment, Moments, hold_entries};
 use super::world::{Asked, Attempt, Heard};
 
 /// Everything that is known of a history at its end.
@@ -56,6 +58,7 @@ impl Evidence<'_> {
                 .map_err(|why| format!("{why}: {attempt:?}"))?;
         }
         self.causes()?;
+        self.ends()?;
         self.before_closures()?;
         self.in_order()
     }
@@ -128,6 +131,27 @@ impl Evidence<'_> {
             | Asked::Redeem(..)
             | Asked::Change(..)
             | Asked::Reward(..) => self.acknowledged(attempt, replayed, said),
+            Asked::Hold(..) => {
+                self.acknowledged(attempt, replayed, said)?;
+                let told = (&said["state"], &said["captured"]);
+                ensure(told == (&json!("open"), &json!(0)), || {
+                    "not as it was made".to_owned()
+                })
+            }
+            Asked::EndHold(key, id, end) => {
+                let hold = self.hold(attempt, id).ok_or("no hold")?;
+                let tick = self.ended(attempt, hold)?.ok_or("has not ended")?;
+                ensure(
+                    tick < attempt.ended && (replayed || attempt.begun < tick),
+                    || format!("ended at {tick}"),
+                )?;
+                ensure(ends_so(hold, end), || "ended otherwise".to_owned())?;
+                ensure(ended_under(hold, key.as_ref()), || {
+                    "ended under another key".to_owned()
+                })?;
+                ensure(*said == told_of(hold), || "another answer".to_owned())?;
+                self.left_what_it_told(attempt, hold)
+            }
             Asked::Propose(_, command) => {
                 self.acknowledged(attempt, replayed, said)?;
                 ensure(
@@ -207,12 +231,13 @@ impl Evidence<'_> {
                 changes(*command, moment.plans(attempt.now))
             }),
             Asked::Look => {
-                let wanted = (&said["balance"]["available"], &said["balance"]["debt"]);
+                let balance = &said["balance"];
+                let wanted = (&balance["available"], &balance["held"], &balance["debt"]);
                 let plans = (&said["plan"], &said["pending_plan"]);
                 self.saw(attempt, "had that balance and plan", |moment| {
                     let (available, debt) = self.balance(attempt, moment);
                     let (plan, pending) = moment.plans(attempt.now);
-                    wanted == (&json!(available), &json!(debt))
+                    wanted == (&json!(available), &json!(moment.model.held()), &json!(debt))
                         && plans == (&json!(plan), &json!(pending))
                 })
             }
@@ -280,15 +305,42 @@ impl Evidence<'_> {
             Some(account) => (&account["balance"], 5),
             None => (&said["balance"], 2),
         };
+        self.was_left(attempt, entry, entries, said)
+    }
+
+    /// One of so many entries from that one on left that balance.
+    fn was_left(&self, attempt: &Attempt, entry: u64, entries: usize, said: &Value) -> Checked {
         let moments = &self.moments[attempt.account.as_str()];
-        let after = moments[entry as usize..].iter().take(entries);
-        let mut after = after.map(|moment| (moment.model.balance(), moment.model.debt()));
-        ensure(
-            after.any(|(available, debt)| {
-                said["available"] == json!(available) && said["debt"] == json!(debt)
-            }),
-            || "another balance".to_owned(),
-        )
+        let mut after = moments[entry as usize..].iter().take(entries);
+        let left = |moment: &Moment| {
+            let model = &moment.model;
+            json!({ "available": model.balance(), "held": model.held(), "debt": model.debt() })
+        };
+        ensure(after.any(|moment| left(moment) == *said), || {
+            "another balance".to_owned()
+        })
+    }
+
+    fn hold(&self, attempt: &Attempt, id: &OperationId) -> Option<&HoldRow> {
+        self.partition(&attempt.account)?.holds.get(id.as_str())
+    }
+
+    /// When a hold was ended, if it was.
+    fn ended(&self, attempt: &Attempt, hold: &HoldRow) -> Result<Option<u64>, String> {
+        let partition = self.partition(&attempt.account).ok_or("no account")?;
+        let entries = hold_entries(partition, hold);
+        let end = entries.iter().find(|entry| entry.seq > hold.taken.entry);
+        end.map(|entry| self.tick(&attempt.account, entry.seq.get()))
+            .transpose()
+    }
+
+    /// The balance that an ended hold tells is what its end left: what was used, what came back, and
+    /// what of that covered a debt, in one transaction.
+    fn left_what_it_told(&self, attempt: &Attempt, hold: &HoldRow) -> Checked {
+        let partition = self.partition(&attempt.account).ok_or("no account")?;
+        let entries = hold_entries(partition, hold);
+        let last = entries.last().ok_or("no entry")?.seq.get();
+        self.was_left(attempt, last, 2, &told_of(hold)["balance"])
     }
 
     fn receipt(&self, attempt: &Attempt) -> Option<&ReceiptRow> {
@@ -346,6 +398,16 @@ impl Evidence<'_> {
             })?;
         }
         match refusal {
+            Refusal::IdempotencyKeyReused if matches!(attempt.asked, Asked::EndHold(..)) => {
+                let Asked::EndHold(key, id, end) = &attempt.asked else {
+                    return Ok(());
+                };
+                let hold = self.hold(attempt, id).ok_or("no hold")?;
+                let under = key.is_some() && ended_under(hold, key.as_ref());
+                let ended = hold.ended.as_ref().map(|ended| &ended.fingerprint);
+                let other = ended != Some(&Fingerprint::of(Operation::Hold, end));
+                ensure(under && other, || "the key is free".to_owned())
+            }
             Refusal::IdempotencyKeyReused if !matches!(attempt.asked, Asked::Buy(..)) => {
                 ensure(receipt.is_some(), || "the key is free".to_owned())
             }
@@ -371,6 +433,38 @@ impl Evidence<'_> {
                     self.balance(attempt, moment).0 == available.get()
                 })
             }
+            Refusal::HoldNotFound => match &attempt.asked {
+                Asked::EndHold(_, id, _) => {
+                    let hold = self.hold(attempt, id);
+                    ensure(!hold.is_some_and(|hold| before(&hold.taken)), || {
+                        "it was there".to_owned()
+                    })
+                }
+                _ => Err("no such refusal".to_owned()),
+            },
+            Refusal::HoldNotOpen { existing } => self.was_over(attempt, existing),
+            Refusal::Invalid(invalid) => match &attempt.asked {
+                Asked::Hold(_, command) if invalid.field == "expires_at" => {
+                    self.saw(attempt, "was that to come", |moment| {
+                        let now = moment
+                            .model
+                            .at()
+                            .map_or(attempt.now, |at| at.max(attempt.now));
+                        command.expires_at.is_some_and(|end| end <= now)
+                    })
+                }
+                Asked::EndHold(
+                    _,
+                    id,
+                    EndHold::Capture {
+                        amount: Some(amount),
+                    },
+                ) => {
+                    let hold = self.hold(attempt, id).ok_or("no hold")?;
+                    ensure(*amount > hold.taken.amount, || "it held as much".to_owned())
+                }
+                _ => Ok(()),
+            },
             Refusal::RefundExceedsSpend { returnable } => self.exceeded(attempt, *returnable),
             Refusal::SpendNotFound | Refusal::ProposalNotFound
                 if matches!(attempt.asked, Asked::Refund(..)) =>
@@ -450,6 +544,79 @@ impl Evidence<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The hold was ended by another request, which is told; or it was open, and its time over.
+    fn was_over(&self, attempt: &Attempt, existing: &Value) -> Checked {
+        let Asked::EndHold(key, id, end) = &attempt.asked else {
+            return Err("no such refusal".to_owned());
+        };
+        let hold = self.hold(attempt, id).ok_or("no hold")?;
+        let by_itself = key.is_some() && ended_under(hold, key.as_ref()) && ends_so(hold, end);
+        let ended = self.ended(attempt, hold)?;
+        if ended.is_some_and(|tick| tick < attempt.ended) && *existing == told_of(hold) {
+            return ensure(!by_itself, || "by this very request".to_owned());
+        }
+        ensure(
+            existing["state"] == "expired" && ended.is_none_or(|tick| tick > attempt.begun),
+            || "it did not stand so".to_owned(),
+        )?;
+        self.saw(attempt, "was its time over", |moment| {
+            let now = moment
+                .model
+                .at()
+                .map_or(attempt.now, |at| at.max(attempt.now));
+            hold.expires_at.is_some_and(|end| end <= now)
+        })
+    }
+
+    /// Whoever captured or released a hold was told so, or did not hear.
+    fn ends(&self) -> Checked {
+        for (account, partition) in &self.snapshot.partitions {
+            for hold in partition.holds.values() {
+                let entries = hold_entries(partition, hold);
+                let asked_for = matches!(hold.state, HoldState::Captured | HoldState::Released);
+                let Some(end) = entries.get(1).filter(|_| asked_for) else {
+                    continue;
+                };
+                let key = (format!("ACCOUNT#{account}"), end.seq.get());
+                let tick = self.committed.get(&key).copied().unwrap_or(0);
+                let under_way = |attempt: &&Attempt| {
+                    let ends_it = match &attempt.asked {
+                        Asked::EndHold(key, id, end) => {
+                            *id == hold.taken.id
+                                && ends_so(hold, end)
+                                && ended_under(hold, key.as_ref())
+                        }
+                        _ => false,
+                    };
+                    ends_it && attempt.account.as_str() == account && attempt.begun < tick
+                };
+                let asked = || self.attempts.iter().filter(under_way);
+                let applied = asked()
+                    .filter(|a| {
+                        matches!(
+                            a.heard,
+                            Heard::Done {
+                                replayed: false,
+                                ..
+                            }
+                        )
+                    })
+                    .count();
+                let mut unheard = asked().filter(|attempt| match &attempt.heard {
+                    // Its own answer was lost on the way to itself.
+                    Heard::Done { .. } => tick < attempt.ended,
+                    Heard::Unknown(_) => true,
+                    Heard::Refused(_) | Heard::Broken(_) => false,
+                });
+                let once = applied == 1 || applied == 0 && unheard.next().is_some();
+                ensure(once, || {
+                    format!("ended {applied} times, by nobody else: {hold:?}")
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// The job was closed already, or not there yet, or not proposed on.
@@ -637,6 +804,7 @@ fn operation(attempt: &Attempt) -> Option<(OperationId, Fingerprint)> {
         Asked::Refund(key, command) => {
             Some((RefundCommand::id(account, key), command.fingerprint()))
         }
+        Asked::Hold(key, command) => Some((HoldCommand::id(account, key), command.fingerprint())),
         Asked::Propose(_, command) => {
             let job = command.job_id.as_str();
             let id = OperationId::derive(account, Operation::Proposal, job);
@@ -652,6 +820,35 @@ fn operation(attempt: &Attempt) -> Option<(OperationId, Fingerprint)> {
         Asked::Reward(_, command) => Some((command.id(account), command.fingerprint())),
         _ => None,
     }
+}
+
+/// Whether a hold has come to such an end.
+fn ends_so(hold: &HoldRow, end: &EndHold) -> bool {
+    match end {
+        EndHold::Capture { amount } => {
+            let amount = amount.unwrap_or(hold.taken.amount);
+            hold.state == HoldState::Captured && hold.captured() == amount
+        }
+        EndHold::Release => hold.state == HoldState::Released,
+        EndHold::Expire => hold.state == HoldState::Expired,
+    }
+}
+
+/// Whether a hold was ended under that key; one that nobody else has, if none is given.
+fn ended_under(hold: &HoldRow, key: Option<&IdempotencyKey>) -> bool {
+    let under = hold.ended.as_ref().and_then(|ended| ended.key.as_ref());
+    key.is_none_or(|key| under == Some(key))
+}
+
+/// How an ended hold is told.
+fn told_of(hold: &HoldRow) -> Value {
+    json!({
+        "hold_id": hold.taken.id,
+        "amount": hold.taken.amount,
+        "captured": hold.captured(),
+        "state": hold.state,
+        "balance": hold.ended.as_ref().map(|ended| ended.after),
+    })
 }
 
 /// Whether a plan change does something to an account of that plan with that one to come.

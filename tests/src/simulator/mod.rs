@@ -171,6 +171,7 @@ impl Simulator {
             codes: vec![],
             jobs: jobs(),
             market: *[10, 30, 80].get(fastrand::usize(0..3)).unwrap_or(&30),
+            holding: *[0, 10, 40].get(fastrand::usize(0..3)).unwrap_or(&10),
             streamed: RefCell::default(),
             attempts: RefCell::default(),
             requests: RefCell::default(),
@@ -233,7 +234,8 @@ async fn burst(world: &World) {
     );
 }
 
-/// The schedules run until nothing is due; unless `all` do, only those of payments and closures.
+/// The schedules run until nothing is due; unless `all` do, only those of payments, closures and
+/// holds.
 async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), String> {
     let open = |(_, what): &&(String, String)| {
         all || what.contains("RECEIPT#") || what.contains("CLOSURE#")
@@ -254,8 +256,9 @@ async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), Str
         for (kind, word) in [
             (0, "PROFILE"),
             (1, "LOT#"),
+            (1, "RECEIPT#ho_"),
             (2, "CLOSURE#"),
-            (3, "RECEIPT#"),
+            (3, "RECEIPT#pu_"),
         ] {
             if !due.iter().any(|(_, what)| what.contains(word)) {
                 continue;
@@ -278,6 +281,7 @@ async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<(), St
     let moments = state::check(&snapshot)?;
     state::check_paid(&snapshot)?;
     state::check_returned(&snapshot)?;
+    state::check_ended(&snapshot, world.now(0))?;
     if all {
         state::check_settled(&snapshot, policy, world.now(0))?;
     }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use chrono::NaiveDate;
 use connects::domain::account::{Balance, Kind, Plan, Status};
 use connects::domain::closure::{Closure, ClosureReason};
+use connects::domain::hold::{Ended, HoldState};
 use connects::domain::ids::{
     AccountId, Fingerprint, JobId, LotId, OperationId, PersonId, Reason, Reference, Seq,
 };
@@ -19,7 +20,7 @@ use connects::domain::promo::{Promo, Slot};
 use connects::domain::proposal::{FreeReason, ProposalState};
 use connects::domain::purchase::Purchase;
 use connects::domain::seal::Seal;
-use connects::domain::time::{Time, as_text};
+use connects::domain::time::{Time, as_text, as_text_if_any};
 use connects::domain::units::Connects;
 use connects::store::SandboxCharge;
 use data_encoding::HEXLOWER;
@@ -63,6 +64,8 @@ pub struct Partition {
     pub purchases: BTreeMap<String, Purchase>,
     /// Its proposals, by job.
     pub proposals: BTreeMap<String, ProposalRow>,
+    /// Its holds, by id.
+    pub holds: BTreeMap<String, HoldRow>,
 }
 
 /// One job.
@@ -97,6 +100,38 @@ pub struct ProposalRow {
     /// The closures that it was settled for.
     #[serde(default)]
     pub settled_for: BTreeSet<ClosureReason>,
+}
+
+/// A hold as it is stored.
+#[derive(Debug, Deserialize)]
+pub struct HoldRow {
+    /// What it took, and what of that came back.
+    #[serde(flatten)]
+    pub taken: ReceiptRow,
+    /// What for.
+    pub reason: Reason,
+    /// When it is over.
+    #[serde(default, with = "as_text_if_any")]
+    pub expires_at: Option<Time>,
+    /// Where it stands.
+    pub state: HoldState,
+    /// How it ended.
+    #[serde(default)]
+    pub ended: Option<Ended>,
+    /// How often it was written.
+    pub revision: u64,
+    /// When it is to be looked at.
+    pub due_at: Option<String>,
+}
+
+impl HoldRow {
+    /// How many of its Connects were used.
+    pub fn captured(&self) -> Connects {
+        match self.state {
+            HoldState::Captured => self.taken.amount - self.taken.returned,
+            HoldState::Open | HoldState::Released | HoldState::Expired => Connects::ZERO,
+        }
+    }
 }
 
 /// A profile as it is stored.
@@ -341,7 +376,8 @@ impl Partition {
     /// Everything that is an operation with an entry of its own.
     pub fn operations(&self) -> impl Iterator<Item = &ReceiptRow> {
         let proposals = self.proposals.values().map(|proposal| &proposal.charge);
-        self.receipts.values().chain(proposals)
+        let holds = self.holds.values().map(|hold| &hold.taken);
+        self.receipts.values().chain(proposals).chain(holds)
     }
 
     /// The operation of that id.
@@ -357,6 +393,10 @@ impl Partition {
             "RECEIPT" if sk.starts_with("RECEIPT#pu_") => {
                 let purchase: Purchase = read(item)?;
                 self.purchases.insert(purchase.id.to_string(), purchase);
+            }
+            "RECEIPT" if sk.starts_with("RECEIPT#ho_") => {
+                let hold: HoldRow = read(item)?;
+                self.holds.insert(hold.taken.id.to_string(), hold);
             }
             "RECEIPT" => {
                 let receipt: ReceiptRow = read(item)?;

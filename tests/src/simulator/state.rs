@@ -2,24 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 use connects::domain::account::{Kind, Plan, Status};
 use connects::domain::closure::{Closure, ClosureReason, Progress, Stage};
 use connects::domain::cycle;
+use connects::domain::hold::HoldState;
 use connects::domain::ids::Reference;
 use connects::domain::job::JobState;
 use connects::domain::journal::{Entry, EntryType};
-use connects::domain::lot::{Birth, Lot, Source, first_instant_after, last_of};
+use connects::domain::lot::{Lot, Slice, Source, first_instant_after, first_of, last_of, total};
 use connects::domain::policy::Policy;
 use connects::domain::proposal::{FreeReason, ProposalState};
 use connects::domain::purchase::{Purchase, PurchaseStatus};
-use connects::domain::time::{Time, midnight};
+use connects::domain::time::{Time, midnight, text};
 use connects::domain::units::Connects;
 use connects::store::SandboxCharge;
 use serde_json::{Value, json};
 
-use super::snapshot::{JobPartition, Partition, ProfileRow, ProposalRow, ReceiptRow, Snapshot};
+use super::snapshot::{
+    HoldRow, JobPartition, Partition, ProfileRow, ProposalRow, ReceiptRow, Snapshot,
+};
 use crate::model::Model;
+
+/// What comes back can be used for so many days more, by the built-in policy.
+const FLOOR: Days = Days::new(30);
 
 /// What an account was after one of its entries.
 #[derive(Debug, Clone)]
@@ -147,6 +153,7 @@ fn account(partition: &Partition) -> Result<Moments, String> {
         format!("the lots are {lots:?}, not {expected:?}")
     })?;
     receipts(partition)?;
+    holds(partition, last.model.held())?;
     purchases(partition)?;
     cycles(partition)?;
     Ok(moments)
@@ -163,7 +170,7 @@ fn replay(partition: &Partition, profile: &ProfileRow) -> Result<Moments, String
     };
     let mut moments = vec![moment.clone()];
     for entry in &partition.journal {
-        if entry.entry_type == EntryType::Spend {
+        if matches!(entry.entry_type, EntryType::Spend | EntryType::Hold) {
             // A proposal that takes nothing is no spending: a debt is not in its way.
             let in_debt = moment.model.debt() > 0 && entry.amount != 0;
             let may = moment.status == Status::Active && !in_debt;
@@ -225,6 +232,7 @@ fn receipts(partition: &Partition) -> Result<(), String> {
         let prefix = match (entry.entry_type, entry.reason.as_str()) {
             (EntryType::Spend, "proposal") => "pr_",
             (EntryType::Spend, _) => "sp_",
+            (EntryType::Hold, _) => "ho_",
             // What a closure gives back is written down with the proposal.
             (EntryType::Return, reason) if ClosureReason::of(reason).is_some() => continue,
             (EntryType::Return, _) => "rf_",
@@ -312,21 +320,108 @@ fn returns(partition: &Partition, reference: &str, spend: &ReceiptRow) -> Result
         ensure(returned + amount <= spend.amount, || {
             format!("more came back than {spend:?}: {entry:?}")
         })?;
-        let due = last_of(&taken, returned, amount);
-        let origin = |birth: &Birth| birth.issued_at;
-        let lands = due.len() == entry.slices.len()
-            && due.iter().zip(&entry.slices).all(|(was, is)| {
-                is.amount == was.amount
-                    && (is.birth == was.birth
-                        || is.birth.source == Source::Grace
-                            && origin(&is.birth) == origin(&was.birth))
-            });
-        ensure(lands, || format!("{due:?} came back as {entry:?}"))?;
+        came_back(&last_of(&taken, returned, amount), entry)?;
         returned += amount;
     }
     ensure(returned == spend.returned, || {
         format!("{returned} came back of {spend:?}")
     })
+}
+
+/// Each to the lot it came from; to a grace lot in its place if it could soon not be used any more.
+fn came_back(due: &[Slice], entry: &Entry) -> Result<(), String> {
+    let floor = entry.at.date_naive() + FLOOR;
+    let lands = |was: &Slice, is: &Slice| {
+        let as_it_was = match was.birth.expires_on >= floor {
+            true => is.birth == was.birth,
+            false => {
+                let place = is.birth.issued_at == was.birth.issued_at;
+                place && is.birth.source == Source::Grace && is.birth.expires_on == floor
+            }
+        };
+        as_it_was && is.amount == was.amount
+    };
+    let all = due.len() == entry.slices.len();
+    let mut each = due.iter().zip(&entry.slices);
+    ensure(all && each.all(|(was, is)| lands(was, is)), || {
+        format!("{due:?} came back as {entry:?}")
+    })
+}
+
+/// What the account holds is what its open holds took; each of the others has ended once.
+fn holds(partition: &Partition, held: u64) -> Result<(), String> {
+    let all = || partition.holds.values();
+    all().try_for_each(|hold| {
+        let followed = self::hold(partition, hold);
+        followed.map_err(|why| format!("{why}: {hold:?}"))
+    })?;
+    let open = all().filter(|hold| hold.state == HoldState::Open);
+    let open: Connects = open.map(|hold| hold.taken.amount).sum();
+    ensure(open.get() == held, || {
+        format!("{held} are held, {open} in open holds")
+    })
+}
+
+/// What was taken was used or came back, all of it and once, in time or when its time was over.
+fn hold(partition: &Partition, hold: &HoldRow) -> Result<(), String> {
+    use EntryType::{Capture, Hold, Release};
+    let HoldRow { taken, state, .. } = hold;
+    let end = match state {
+        HoldState::Open => vec![],
+        HoldState::Captured => vec![
+            (Capture, "captured", hold.captured()),
+            (Release, "released", taken.returned),
+        ],
+        HoldState::Released => vec![(Release, "released", taken.amount)],
+        HoldState::Expired => vec![(Release, "hold_expired", taken.amount)],
+    };
+    let end = end.into_iter().filter(|(_, _, amount)| !amount.is_zero());
+    let begun = [(Hold, hold.reason.as_str(), taken.amount)];
+    let entries = hold_entries(partition, hold);
+    let found = entries.iter().map(|entry| {
+        let amount = total(&entry.slices);
+        (entry.entry_type, entry.reason.as_str(), amount)
+    });
+    ensure(found.eq(begun.into_iter().chain(end)), || {
+        format!("not as the journal has it, {entries:?}")
+    })?;
+    let slices = taken.slices()?;
+    for entry in &entries {
+        let over = hold.expires_at.is_some_and(|end| end <= entry.at);
+        let in_time = match (entry.entry_type, state) {
+            (Hold | Capture, _) => !over,
+            (_, HoldState::Expired) => over,
+            _ => true,
+        };
+        ensure(in_time, || format!("not at its time, {entry:?}"))?;
+        match entry.entry_type {
+            Capture => ensure(entry.slices == first_of(&slices, hold.captured()), || {
+                format!("not the first of {slices:?}, {entry:?}")
+            })?,
+            Release => {
+                came_back(&last_of(&slices, Connects::ZERO, taken.returned), entry)?;
+            }
+            _ => {}
+        }
+    }
+    let is_open = *state == HoldState::Open;
+    let told = hold.ended.is_none() == is_open && hold.revision == 2 - u64::from(is_open);
+    ensure(told, || "its end is not told".to_owned())?;
+    let due_at = hold.expires_at.filter(|_| is_open).map(text);
+    ensure(hold.due_at == due_at, || {
+        format!("is not looked at at {due_at:?}")
+    })
+}
+
+/// What the journal has of a hold.
+pub fn hold_entries<'p>(partition: &'p Partition, hold: &HoldRow) -> Vec<&'p Entry> {
+    let reference = format!("hold:{}", hold.taken.id);
+    let about = |entry: &&Entry| {
+        let moves = [EntryType::Hold, EntryType::Capture, EntryType::Release];
+        let about = entry.reference.as_ref().map(Reference::as_str);
+        moves.contains(&entry.entry_type) && about == Some(&reference)
+    };
+    partition.journal.iter().filter(about).collect()
 }
 
 /// A purchase is credited once it is paid and not before, and revoked once it is charged back.
@@ -565,6 +660,20 @@ pub fn check_returned(snapshot: &Snapshot) -> Result<(), String> {
     let mut left = snapshot.jobs.values().flat_map(|job| &job.closures);
     let left = left.find(open);
     ensure(left.is_none(), || format!("never carried out: {left:?}"))
+}
+
+/// What holds once the run that ends holds has been: none is open whose time is over.
+///
+/// # Errors
+/// Says which is.
+pub fn check_ended(snapshot: &Snapshot, now: Time) -> Result<(), String> {
+    let holds = snapshot.partitions.values().flat_map(|p| p.holds.values());
+    let over = |hold: &&HoldRow| {
+        let over = hold.expires_at.is_some_and(|end| end <= now);
+        over && hold.state == HoldState::Open
+    };
+    let left = holds.into_iter().find(over);
+    ensure(left.is_none(), || format!("never ended: {left:?}"))
 }
 
 /// What holds once recovery has run: money is taken for what is credited, and for nothing else.

@@ -11,7 +11,8 @@ use chrono::TimeDelta;
 use connects::domain::account::{Amend, Open, Status};
 use connects::domain::closure::ClosureReason;
 use connects::domain::draft::{Draft, MAX_ACTIONS};
-use connects::domain::ids::{AccountId, JobId, OperationId, PromoCode};
+use connects::domain::hold::{EndHold, HoldCommand};
+use connects::domain::ids::{AccountId, JobId, OperationId, PromoCode, Reason};
 use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::lot::{Lot, Source};
@@ -47,6 +48,10 @@ pub enum Asked {
     Spend(IdempotencyKey, SpendCommand),
     /// To give back.
     Refund(IdempotencyKey, RefundCommand),
+    /// To set aside.
+    Hold(IdempotencyKey, HoldCommand),
+    /// To use what is set aside, or to give it back.
+    EndHold(Option<IdempotencyKey>, OperationId, EndHold),
     /// To buy.
     Buy(IdempotencyKey, PurchaseCommand),
     /// To take a purchase back.
@@ -141,6 +146,8 @@ pub struct World {
     pub jobs: Vec<JobId>,
     /// How many of a hundred requests are about one of them.
     pub market: u32,
+    /// How many of the others are about a hold.
+    pub holding: u32,
     /// The closures that the stream has told of.
     pub streamed: RefCell<BTreeSet<(JobId, ClosureReason)>>,
     /// What was asked, in the order in which it ended.
@@ -272,6 +279,11 @@ impl World {
             Asked::Refund(key, command) => {
                 said(ledger.refund(context, account, key, command).await?)
             }
+            Asked::Hold(key, command) => said(ledger.hold(context, account, key, command).await?),
+            Asked::EndHold(key, id, end) => {
+                let ended = ledger.end_hold(context, account, id, key.as_ref(), end);
+                said(ended.await?)
+            }
             Asked::Buy(key, command) => {
                 let provider = self.provider();
                 let bought = ledger.purchase(context, &provider, account, key, command);
@@ -366,6 +378,7 @@ impl World {
         let (account, open) = pick(&self.accounts).cloned().unwrap();
         let asked = match fastrand::u32(0..100) {
             _ if chance(self.market) => self.about_a_job(),
+            _ if chance(self.holding) => self.about_a_hold(&account),
             0..36 => Asked::Spend(key(), spend(self.amount())),
             36..51 => self.refund().unwrap_or(Asked::Look),
             51..63 => Asked::Buy(key(), purchase()),
@@ -396,6 +409,53 @@ impl World {
             }
             _ => (account, asked),
         }
+    }
+
+    /// A new hold as often as the end of one.
+    fn about_a_hold(&self, account: &AccountId) -> Asked {
+        let holds = self.holds(account);
+        match pick(&holds).cloned() {
+            Some(id) if chance(55) => Asked::EndHold(chance(70).then(key), id, self.end_of_hold()),
+            _ => Asked::Hold(key(), self.hold()),
+        }
+    }
+
+    fn hold(&self) -> HoldCommand {
+        HoldCommand {
+            amount: Connects::new(self.amount()),
+            reason: Reason::of("listing"),
+            reference: None,
+            expires_at: chance(60).then(|| self.some_end()),
+        }
+    }
+
+    /// Within the burst, or after it, at times while nobody is there for long.
+    fn some_end(&self) -> Time {
+        let long = match fastrand::u32(0..10) {
+            0..5 => TimeDelta::milliseconds(fastrand::i64(0..4_000)),
+            5..8 => TimeDelta::hours(fastrand::i64(1..60)),
+            _ => TimeDelta::days(fastrand::i64(1..420)),
+        };
+        self.now(0) + long
+    }
+
+    fn end_of_hold(&self) -> EndHold {
+        match fastrand::u32(0..10) {
+            0..3 => EndHold::Capture { amount: None },
+            3..6 => EndHold::Capture {
+                amount: Some(Connects::new(fastrand::u64(1..=20))),
+            },
+            _ => EndHold::Release,
+        }
+    }
+
+    fn holds(&self, account: &AccountId) -> Vec<OperationId> {
+        let requests = self.requests.borrow();
+        let holds = requests.iter().filter_map(|(of, asked)| match asked {
+            Asked::Hold(key, _) if of == account => Some(HoldCommand::id(of, key)),
+            _ => None,
+        });
+        holds.collect()
     }
 
     /// Proposals most often, closures now and then.
@@ -728,6 +788,15 @@ fn altered(asked: Asked) -> Asked {
             let amount = Some(Connects::new(fastrand::u64(1..=5)));
             Asked::Refund(key, RefundCommand { amount, ..command })
         }
+        Asked::Hold(key, command) => {
+            let amount = Connects::new(fastrand::u64(1..=20));
+            Asked::Hold(key, HoldCommand { amount, ..command })
+        }
+        Asked::EndHold(key, id, EndHold::Capture { .. }) => {
+            let amount = chance(70).then(|| Connects::new(fastrand::u64(1..=20)));
+            Asked::EndHold(key, id, EndHold::Capture { amount })
+        }
+        Asked::EndHold(key, id, _) => Asked::EndHold(key, id, EndHold::Capture { amount: None }),
         Asked::Buy(key, _) => Asked::Buy(key, purchase()),
         Asked::Change(key, PlanChangeCommand::Upgrade) => {
             Asked::Change(key, PlanChangeCommand::Downgrade)
