@@ -262,12 +262,12 @@ impl Demo {
 
 fn show_history(entries: &[Value]) {
     println!(
-        "\n    {:>4}  {:<18} {:<18} {:<8} {:<18} {:>6} {:>10}",
-        "seq", "booked", "effective", "type", "reason", "amount", "available"
+        "\n    {:>4}  {:<18} {:<18} {:<8} {:<18} {:>6} {:>10} {:>6}",
+        "seq", "booked", "effective", "type", "reason", "amount", "available", "held"
     );
     for entry in entries {
         println!(
-            "    {:>4}  {:<18} {:<18} {:<8} {:<18} {:>6} {:>10}",
+            "    {:>4}  {:<18} {:<18} {:<8} {:<18} {:>6} {:>10} {:>6}",
             entry["seq"].to_string(),
             minute(&entry["at"]),
             minute(&entry["effective_at"]),
@@ -275,6 +275,7 @@ fn show_history(entries: &[Value]) {
             text(&entry["reason"]),
             entry["amount"].to_string(),
             entry["available_after"].to_string(),
+            entry["held_after"].to_string(),
         );
     }
 }
