@@ -381,15 +381,17 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
         change(0, OPENED, PlanChangeCommand::Upgrade).await;
     }
     let command = spend(SPENT_BEFORE);
-    ledger
-        .spend(&at(SPENT), &id, &key("earlier", 0), &command)
+    let (now, first) = (at(SPENT), key("earlier", 0));
+    Box::pin(ledger.spend(&now, &id, &first, &command))
         .await
         .unwrap();
-    let command = purchase("sandbox_approve");
-    ledger
-        .purchase(&at(BOUGHT), &sandbox, &id, &key("earlier", 0), &command)
-        .await
-        .unwrap();
+    let buy = async |number, now, method| {
+        let (key, command) = (key("earlier", number), purchase(method));
+        let now = at(now);
+        let bought = ledger.purchase(&now, &sandbox, &id, &key, &command);
+        Box::pin(bought).await.unwrap();
+    };
+    buy(0, BOUGHT, "sandbox_approve").await;
     if plus {
         change(1, BOUGHT, PlanChangeCommand::Downgrade).await;
     }
@@ -404,33 +406,26 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
         let (now, key) = (at(BOUGHT), key("earlier", 0));
         let command = proposal("earlier");
         let submitted = ledger.propose(&now, &id, Some(&key), &command);
-        submitted.await.unwrap();
+        Box::pin(submitted).await.unwrap();
     }
     let of_a_hold = acts.iter().any(|act| act.kind.is_of_a_hold());
     let bids = acts.iter().any(|act| matches!(act.kind, Deed::Auction(_)));
     if of_a_hold || bids || scene.has_bids() {
-        let (now, key) = (at(BOUGHT), key("earlier", 2));
-        let command = purchase("sandbox_approve");
-        let bought = ledger.purchase(&now, &sandbox, &id, &key, &command);
-        bought.await.unwrap();
+        buy(2, BOUGHT, "sandbox_approve").await;
     }
     if of_a_hold {
         let ends = wanted(Deed::Hold(holds::Deed::Sweep));
-        holds::prepare(ledger, scene, ends).await;
+        Box::pin(holds::prepare(ledger, scene, ends)).await;
     }
     if wanted(Deed::Recover) {
-        let command = purchase("sandbox_late");
         // Recovery asks again, or has lost patience and gives it up.
         let since = match scene {
             Scene::New | Scene::Due => BOUGHT,
             _ => scene.now(),
         };
-        ledger
-            .purchase(&at(since), &sandbox, &id, &key("earlier", 1), &command)
-            .await
-            .unwrap();
+        buy(1, since, "sandbox_late").await;
     }
-    market::prepare(ledger, scene).await;
+    Box::pin(market::prepare(ledger, scene)).await;
 }
 
 /// What may be left open.
@@ -597,9 +592,9 @@ impl Act {
                 Deed::SweepGrants => swept(ledger.sweep_grants(&now, now.now).await),
                 Deed::SweepExpiry => swept(ledger.sweep_expiry(&now, now.now).await),
                 Deed::Read => told(ledger.account(&now, &id).await, text),
-                Deed::Job(deed) => deed.done(&ledger, &now, self).await,
-                Deed::Hold(deed) => deed.done(&ledger, &now, self).await,
-                Deed::Auction(deed) => deed.done(&ledger, &now, self).await,
+                Deed::Job(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
+                Deed::Hold(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
+                Deed::Auction(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
             }
         };
         act.boxed_local()

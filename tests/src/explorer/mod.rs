@@ -36,6 +36,10 @@ use world::{Items, StateId, Tamper, honest};
 /// No case has more points.
 const MOST_POINTS: usize = 1_000_000;
 
+/// Bytes of stack: one poll goes through every operation that a scene is made of, and through all that they
+/// call, and a build for tests keeps what each has apart.
+const STACK: usize = 16 << 20;
+
 /// Violations that a report describes.
 const DESCRIBED: usize = 2;
 
@@ -201,6 +205,10 @@ impl Explorer {
 
     /// Explores a case.
     pub fn explore(&mut self, case: &Case, bounds: Bounds) -> Report {
+        stacker::grow(STACK, || self.explored(case, bounds))
+    }
+
+    fn explored(&mut self, case: &Case, bounds: Bounds) -> Report {
         let Self {
             runtime,
             desk,
