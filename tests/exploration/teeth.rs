@@ -3,6 +3,7 @@
 
 use connects::domain::closure::ClosureReason::{self, ClientCancelled, Fraud};
 use connects_tests::explorer::acts::{Deed, Scene};
+use connects_tests::explorer::auctions::Deed::{Bid, BidElsewhere};
 use connects_tests::explorer::holds::Deed::{Capture, Release};
 use connects_tests::explorer::market::Deed::{Close, Hire, Propose, Settle};
 use connects_tests::explorer::operation::Grain;
@@ -97,13 +98,31 @@ fn a_hold_written_over_whatever_it_was(call: &mut Call) {
     unconditional(call, |action| key(action, "sk").starts_with("RECEIPT#ho_"));
 }
 
+fn a_ranking_written_over_whatever_it_was(call: &mut Call) {
+    unconditional(call, |action| key(action, "sk") == "AUCTION");
+}
+
+fn a_loser_left_out(call: &mut Call) {
+    let theirs = |action: &mut Value, account: &str| {
+        let parts = action.as_object_mut().unwrap().values();
+        let ours = |part| [key(part, "pk"), key(part, "sk")].map(|key| key.ends_with(account));
+        parts.map(ours).any(|[pk, sk]| pk || sk)
+    };
+    let actions = call.request["TransactItems"].as_array_mut();
+    if let Some(actions) = actions
+        && actions.iter_mut().any(|action| theirs(action, "#second"))
+    {
+        actions.retain_mut(|action| !theirs(action, "#first"));
+    }
+}
+
 #[test]
 fn what_a_safeguard_is_for_goes_wrong_without_it() {
     use Deed::{Buy, Open, OpenSecond, Recover, Redeem, RedeemElsewhere, Refund, Spend, SpendOne};
-    use Scene::{Cancelled, Expired, New, Posted, Quiet};
+    use Scene::{Cancelled, Expired, Led, New, Posted, Proposed, Quiet};
     let job = Deed::Job;
     type Safeguard = (&'static str, Tamper, Scene, Vec<(Deed, usize)>);
-    let safeguards: [Safeguard; 11] = [
+    let safeguards: [Safeguard; 13] = [
         ("the lock", no_lock, Quiet, vec![(SpendOne, 0), (Redeem, 1)]),
         (
             "the lock and the lots",
@@ -172,6 +191,18 @@ fn what_a_safeguard_is_for_goes_wrong_without_it() {
             a_hold_written_over_whatever_it_was,
             Quiet,
             vec![(Deed::Hold(Capture), 0), (Deed::Hold(Release), 1)],
+        ),
+        (
+            "the ranking's revision",
+            a_ranking_written_over_whatever_it_was,
+            Proposed,
+            vec![(Deed::Auction(Bid), 0), (Deed::Auction(BidElsewhere), 1)],
+        ),
+        (
+            "the loser's part",
+            a_loser_left_out,
+            Led,
+            vec![(Deed::Auction(BidElsewhere), 0), (Spend, 1)],
         ),
     ];
     let bounds = Bounds {

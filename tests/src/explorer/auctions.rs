@@ -104,6 +104,12 @@ impl Deed {
         matches!(self, Self::Hire | Self::Sweep)
     }
 
+    /// Whether it takes a place from whoever has it, or from all who could: two such deeds have the most
+    /// orders by far.
+    pub fn takes_places(self) -> bool {
+        matches!(self, Self::BidElsewhere | Self::Raise | Self::Hire)
+    }
+
     /// Whether the other account does it.
     pub fn is_of_the_other(self) -> bool {
         matches!(self, Self::BidElsewhere | Self::ProposeElsewhere)
