@@ -75,11 +75,21 @@ pub enum Defect {
     OverIsOpen,
     /// What was held lapses with its lot when it is released.
     HeldLapses,
+    /// An auction is written over whatever has become of it.
+    AuctionOverwritten,
+    /// The scheduled run is not told of auctions.
+    AuctionNotDue,
+    /// Whoever loses their place is left out of the transaction that takes it.
+    LoserForgotten,
+    /// Of equal bids the later one leads.
+    LateTieWins,
+    /// A winner pays one more than the best bid that lost, also where that is more than they bid.
+    PaysBeyondBid,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 38] = [
         Self::NoLock,
         Self::NoConditions,
         Self::StalePlan,
@@ -113,6 +123,11 @@ impl Defect {
         Self::HoldNotDue,
         Self::OverIsOpen,
         Self::HeldLapses,
+        Self::AuctionOverwritten,
+        Self::AuctionNotDue,
+        Self::LoserForgotten,
+        Self::LateTieWins,
+        Self::PaysBeyondBid,
     ];
 }
 

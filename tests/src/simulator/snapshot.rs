@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 use chrono::NaiveDate;
 use connects::domain::account::{Balance, Kind, Plan, Status};
+use connects::domain::auction::Auction;
+use connects::domain::badge::{Badge, WeekPrice};
+use connects::domain::bid::BidState;
 use connects::domain::closure::{Closure, ClosureReason};
 use connects::domain::hold::{Ended, HoldState};
 use connects::domain::ids::{
@@ -45,6 +48,8 @@ pub struct Snapshot {
     pub charges: HashMap<String, SandboxCharge>,
     /// By job.
     pub jobs: BTreeMap<String, JobPartition>,
+    /// What a week of a badge costs, by its Monday.
+    pub prices: BTreeMap<NaiveDate, WeekPrice>,
     /// What stands in the index: when it is due, and what it is.
     pub due: Vec<(String, String)>,
 }
@@ -66,6 +71,8 @@ pub struct Partition {
     pub proposals: BTreeMap<String, ProposalRow>,
     /// Its holds, by id.
     pub holds: BTreeMap<String, HoldRow>,
+    /// Its badge, once it asked for one.
+    pub badge: Option<Badge>,
 }
 
 /// One job.
@@ -73,6 +80,8 @@ pub struct Partition {
 pub struct JobPartition {
     /// The job.
     pub job: Option<Job>,
+    /// The bids on it, once there was one.
+    pub auction: Option<Auction>,
     /// Why it was closed.
     pub closures: Vec<Closure>,
     /// The accounts that contracts on it were made with.
@@ -100,6 +109,39 @@ pub struct ProposalRow {
     /// The closures that it was settled for.
     #[serde(default)]
     pub settled_for: BTreeSet<ClosureReason>,
+    /// What was bid on top with it.
+    pub boost: Option<Connects>,
+    /// What is bid on top of it, or was.
+    pub bid: Option<BidRow>,
+    /// When its bid is to be looked at.
+    pub due_at: Option<String>,
+}
+
+/// A bid as it is stored.
+#[derive(Debug, Deserialize)]
+pub struct BidRow {
+    /// What it set aside.
+    #[serde(flatten)]
+    pub hold: HoldRow,
+    /// Where it stands.
+    pub bid_state: BidState,
+    /// How much was paid.
+    pub paid: Connects,
+    /// Since when its Connects are on their way back, if they are.
+    #[serde(default, with = "as_text_if_any")]
+    pub lost_at: Option<Time>,
+}
+
+impl BidRow {
+    /// How much it is.
+    pub fn amount(&self) -> Connects {
+        self.hold.taken.amount
+    }
+
+    /// Whether Connects are held for it.
+    pub fn is_held(&self) -> bool {
+        matches!(self.bid_state, BidState::Leading | BidState::Releasing)
+    }
 }
 
 /// A hold as it is stored.
@@ -334,6 +376,10 @@ impl Snapshot {
                 item,
                 &mut self.partitions,
             )?,
+            ("", _) if pk == "BADGE" => {
+                let price: WeekPrice = read(item)?;
+                self.prices.insert(price.starts_on, price);
+            }
             ("SANDBOX", _) => {
                 self.charges.insert(id.to_owned(), read(item)?);
             }
@@ -352,6 +398,7 @@ impl JobPartition {
     ) -> Result<(), String> {
         match row {
             "JOB" => self.job = Some(read(item)?),
+            "AUCTION" => self.auction = Some(read(item)?),
             "CLOSURE" => self.closures.push(read(item)?),
             "CONTRACT" => {
                 let sk = item["sk"].as_str().unwrap_or_default();
@@ -402,6 +449,7 @@ impl Partition {
                 let receipt: ReceiptRow = read(item)?;
                 self.receipts.insert(receipt.id.to_string(), receipt);
             }
+            "SETTING" => self.badge = Some(read(item)?),
             "SEEN" => {}
             _ => return Err(format!("no such item: {item}")),
         }
