@@ -259,10 +259,13 @@ async fn the_same_request_is_one_bid() {
     let first = bid(Some(&one), 5).await.unwrap();
     assert!(matches!(first, Outcome::Applied(_)));
     let first = first.into_inner();
-    // Also after it was raised; and without a key the amount is the key.
-    let raised = bid(None, 7).await.unwrap().into_inner();
+    // Also after it was raised; without a key it is another bid.
+    bid(None, 7).await.unwrap();
     assert_eq!(bid(Some(&one), 5).await.unwrap(), Outcome::Replayed(first));
-    assert_eq!(bid(None, 7).await.unwrap(), Outcome::Replayed(raised));
+    let as_much = Refusal::BidNotRaised {
+        bid: Connects::new(7),
+    };
+    assert_eq!(refusal(bid(None, 7).await), as_much);
     let reused = bid(Some(&one), 6).await;
     assert_eq!(refusal(reused), Refusal::IdempotencyKeyReused);
     assert_eq!(
@@ -292,6 +295,12 @@ async fn a_proposal_and_its_bid_are_both_or_neither() {
         required: Connects::new(51),
     };
     assert_eq!(refusal(submit(2, 49).await), short);
+    // Too low and not covered either: more Connects would not help.
+    let low = with_bid(&job, 2, 10);
+    let poor = table.open_empty(NOW).await;
+    let later = at(LATER);
+    let submitted = table.ledger.propose(&later, &poor, None, &low).await;
+    assert_eq!(refusal(submitted), Refusal::BidTooLow { required });
     let dearer = submit(1, 20).await;
     assert!(matches!(refusal(dearer), Refusal::PriceChanged { .. }));
     assert_eq!(table.state(&account).await.balance().available.get(), 50);
@@ -495,6 +504,56 @@ async fn a_loser_who_cant_be_changed_just_then_is_released_after() {
     assert_eq!(run(&table, ahead).await.jobs, 0);
     let whole = stands(&table, &all[3], &job).await;
     assert_eq!(whole, (BidState::Outbid, 47, 0));
+}
+
+#[tokio::test]
+async fn who_cant_be_changed_keeps_nobody_else_from_the_end() {
+    let table = Table::new().await;
+    let (job, all) = bidders(&table, &[20, 15, 12, 10, 0]).await;
+    // Far ahead: no run will reach the loser's account, nor one of the winners'.
+    for account in [&all[0], &all[3]] {
+        spent_at(&table, "2026-02-09T12:00:00Z", account).await;
+    }
+    bid(&table, &all[4], &job, 11).await;
+    let report = run(&table, CLOSES).await;
+    assert_eq!((report.bids, report.failed), (3, 2), "{report:?}");
+    let named: Vec<String> = [&all[3], &all[0]].iter().map(|id| id.to_string()).collect();
+    assert_eq!(report.failures, named);
+    assert_eq!(
+        view(&table, CLOSES, &job).await.state,
+        AuctionState::Closing
+    );
+    for account in [&all[1], &all[2], &all[4]] {
+        assert_eq!(stands(&table, account, &job).await.0, BidState::Charged);
+    }
+    assert_eq!(run(&table, "2026-02-09T12:00:00Z").await.bids, 2);
+    assert_eq!(view(&table, CLOSES, &job).await.state, AuctionState::Closed);
+    assert_eq!(run(&table, "2026-02-09T12:00:00Z").await.jobs, 0);
+}
+
+/// Whatever comes between the request to close a job and the pass that settles its proposals.
+#[tokio::test]
+async fn what_a_closing_decides_about_bids_stays_so() {
+    let table = Table::new().await;
+    let (job, all) = bidders(&table, &[10, 9, 0]).await;
+    let (ledger, now) = (&table.ledger, at(LATER));
+    ledger.withdraw(&now, &all[0], &job).await.unwrap();
+    let why = ClosureReason::ClientCancelled;
+    ledger.close(&now, &job, why).await.unwrap();
+    for account in &all[..2] {
+        let looked = ledger.interaction(&now, account, &job).await.unwrap();
+        assert_eq!(looked.charged, Connects::ZERO);
+    }
+    ledger.contract(&now, &job, &all[2]).await.unwrap();
+    run(&table, CLOSES).await;
+    let filled = ledger.close(&now, &job, ClosureReason::Filled).await;
+    filled.unwrap();
+    ledger.sweep_closures(&now, now.now).await.unwrap();
+    assert_eq!(stands(&table, &all[0], &job).await, (BidState::Lost, 48, 0));
+    assert_eq!(stands(&table, &all[1], &job).await, (BidState::Lost, 50, 0));
+    let ended = view(&table, LATER, &job).await;
+    assert_eq!(ended.state, AuctionState::Closed);
+    assert_eq!(ended.closed_by, Some(ClosedBy::JobClosed));
 }
 
 #[tokio::test]

@@ -206,12 +206,21 @@ impl Metered {
         self.was("its release", Budget::of(3, 7, 1, 2));
     }
 
-    async fn bid(&self, account: &AccountId, job: &JobId, amount: u64) {
+    async fn bid(&self, account: &AccountId, job: &JobId, amount: u64) -> IdempotencyKey {
+        let key = key();
+        self.bid_under(&key, account, job, amount).await;
+        key
+    }
+
+    async fn bid_under(&self, key: &IdempotencyKey, account: &AccountId, job: &JobId, amount: u64) {
         let command = BidCommand {
             job_id: job.clone(),
             amount: Connects::new(amount),
         };
-        let bid = self.ledger.bid(&at(NOW), account, None, &command).await;
+        let bid = self
+            .ledger
+            .bid(&at(NOW), account, Some(key), &command)
+            .await;
         bid.unwrap();
     }
 
@@ -233,9 +242,9 @@ impl Metered {
         self.was("a job's first bid", Budget::of(5, 13, 4, 2));
         self.bid(&all[1], &job, 11).await;
         self.was("bid", Budget::of(5, 12, 4, 2));
-        self.bid(&all[1], &job, 12).await;
+        let raise = self.bid(&all[1], &job, 12).await;
         self.was("raise of a bid", Budget::of(5, 12, 4, 2));
-        self.bid(&all[1], &job, 12).await;
+        self.bid_under(&raise, &all[1], &job, 12).await;
         self.was("replay of a bid", Budget::of(0, 0, 4, 1));
         self.bid(&all[2], &job, 13).await;
         self.bid(&all[3], &job, 14).await;
@@ -458,7 +467,7 @@ pub async fn operations() -> Vec<Step> {
     walk.meter.take();
     let why = ClosureReason::ClientCancelled;
     ledger.close(&now, &cancelled, why).await.unwrap();
-    walk.was("closing a job", Budget::of(2, 5, 1, 2));
+    walk.was("closing a job", Budget::of(2, 7, 2, 2));
     let closure = vec![(cancelled.clone(), why)];
     ledger.carry_out(&now, closure.clone()).await.unwrap();
     // The return itself: entry, lot, proposal. Around it, once: the closure's total, then its end and

@@ -1,9 +1,9 @@
 //! Auctions: who is shown first among the proposals on a job.
 //!
 //! One item for each job holds the whole ranking, so whoever writes it over at the revision that was
-//! read has seen every bid before. A bid that loses its place is never better than one that leads, and
-//! its account leads again only by pushing out another: so the bid that lost its place last is the best
-//! of all that don't lead, and the only one of them that a price needs.
+//! read has seen every bid before. A bid that loses its place is never better than one that leads and is
+//! not paid, and its account leads again only by pushing out another: so the bid that lost its place last
+//! is the best of all that don't lead, and the only one of them that a price needs.
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};

@@ -11,7 +11,7 @@ use super::account::{Account, Balance};
 use super::auction::Auction;
 use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::hold::{BOOST, Hold, HoldState};
-use super::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Reason, Reference};
+use super::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Reason, Reference, Seq};
 use super::job::Job;
 use super::key::IdempotencyKey;
 use super::policy::Policy;
@@ -58,6 +58,8 @@ pub struct Bid {
     pub paid: Connects,
     /// Since when its Connects are on their way back, if they are.
     pub lost_at: Option<Time>,
+    /// The account's entry that last moved them.
+    pub entry: Seq,
 }
 
 impl Bid {
@@ -92,19 +94,25 @@ impl Bid {
         }
     }
 
-    fn moved(&self, hold: Hold, state: BidState) -> Self {
+    fn moved(&self, draft: &Draft<'_>, hold: Hold, state: BidState) -> Self {
         Self {
             hold,
             state,
             lost_at: None,
-            ..self.clone()
+            entry: draft.account().head.seq,
+            paid: self.paid,
         }
     }
 
-    fn released(&self, draft: &mut Draft<'_>) -> Result<Self, Unplanned> {
-        let outbid = Reason::of("outbid");
-        let hold = self.hold.release(draft, HoldState::Released, outbid)?;
-        Ok(self.moved(hold, BidState::Outbid))
+    fn released(
+        &self,
+        draft: &mut Draft<'_>,
+        state: BidState,
+        reason: &'static str,
+    ) -> Result<Self, Unplanned> {
+        let reason = Reason::of(reason);
+        let hold = self.hold.release(draft, HoldState::Released, reason)?;
+        Ok(self.moved(draft, hold, state))
     }
 
     fn charged(
@@ -116,7 +124,7 @@ impl Bid {
         let hold = self.hold.capture(draft, price, Reason::of(reason))?;
         Ok(Self {
             paid: price,
-            ..self.moved(hold, BidState::Charged)
+            ..self.moved(draft, hold, BidState::Charged)
         })
     }
 
@@ -131,7 +139,7 @@ impl Bid {
         auction: Option<&Auction>,
     ) -> Result<Option<Self>, Unplanned> {
         match self.state {
-            BidState::Releasing => self.released(draft).map(Some),
+            BidState::Releasing => self.released(draft, BidState::Outbid, "outbid").map(Some),
             BidState::Leading => {
                 let ended = auction.filter(|auction| auction.end.is_some());
                 let place = ended.and_then(|auction| auction.place(account));
@@ -140,9 +148,7 @@ impl Bid {
                 if !price.is_zero() {
                     return self.charged(draft, price, "won").map(Some);
                 }
-                let closed = Reason::of("job_closed");
-                let hold = self.hold.release(draft, HoldState::Released, closed)?;
-                Ok(Some(self.moved(hold, BidState::Lost)))
+                self.released(draft, BidState::Lost, "job_closed").map(Some)
             }
             BidState::Outbid | BidState::Charged | BidState::Lost => Ok(None),
         }
@@ -170,7 +176,7 @@ impl Rival {
             return None;
         }
         let mut draft = settled.draft;
-        let outbid = bid.released(&mut draft).ok()?;
+        let outbid = bid.released(&mut draft, BidState::Outbid, "outbid").ok()?;
         let proposal = Guard::Proposal(self.proposal.with_bid(outbid));
         draft.finish_within(RIVAL_ACTIONS, vec![proposal]).1
     }
@@ -178,8 +184,9 @@ impl Rival {
     /// The rival's bid on its way back: since when is when it is due.
     fn releasing(&self, bid: &Bid, now: Time) -> Guard {
         Guard::Proposal(self.proposal.with_bid(Bid {
+            state: BidState::Releasing,
             lost_at: Some(now),
-            ..bid.moved(bid.hold.clone(), BidState::Releasing)
+            ..bid.clone()
         }))
     }
 }
@@ -257,7 +264,7 @@ impl Arena {
             }) => return Err(Unplanned::Stale),
             _ if leads => return Err(Unplanned::Stale),
             Some(bid) if bid.state == BidState::Releasing => {
-                bid.released(draft)?;
+                bid.released(draft, BidState::Outbid, "outbid")?;
                 None
             }
             _ => None,
@@ -288,6 +295,7 @@ impl Arena {
                 state: BidState::Leading,
                 paid: Connects::ZERO,
                 lost_at: None,
+                entry: draft.account().head.seq,
             }),
             auction: placed.auction,
             guards,
@@ -305,7 +313,7 @@ fn begun(
 ) -> Result<Hold, Refusal> {
     may_spend(draft, amount)?;
     let reason = Reason::of(BOOST);
-    let name = format!("{}#{}", proposal.job_id, proposal.revision);
+    let name = format!("held:{}:{}", proposal.job_id, proposal.revision);
     let charge = Charge {
         id: OperationId::derive(&proposal.account_id, Operation::Bid, &name),
         fingerprint: Fingerprint::of(Operation::Bid, &amount),
@@ -335,13 +343,9 @@ pub struct BidCommand {
 }
 
 impl BidCommand {
-    /// The id that this request has under `key`; without one, the job and the amount are its natural
-    /// key: an account bids so much on a job once.
-    pub fn id(&self, account: &AccountId, key: Option<&IdempotencyKey>) -> OperationId {
-        let name = match key {
-            Some(key) => format!("{}#{}", self.job_id, key.as_str()),
-            None => format!("{}={}", self.job_id, self.amount),
-        };
+    /// The id that this request has under `key`.
+    pub fn id(&self, account: &AccountId, key: &IdempotencyKey) -> OperationId {
+        let name = format!("{}#{}", self.job_id, key.as_str());
         OperationId::derive(account, Operation::Bid, &name)
     }
 
@@ -384,10 +388,7 @@ impl BidCommand {
         let mut guards = placing.guards;
         guards.push(Guard::Proposal(placing.proposal));
         guards.push(Guard::NewBid(answered.clone()));
-        guards.push(Guard::OpenJob {
-            job: job.job_id.clone(),
-            version: job.version,
-        });
+        guards.push(job.guard());
         let (_, plan) = draft.finish_beside(placing.beside, guards);
         Ok((answered, plan))
     }
@@ -408,6 +409,12 @@ pub fn interact(
     let place = |auction: &Auction| auction.place(&proposal.account_id).cloned();
     let leading = auction.filter(open).and_then(place);
     let unpaid = leading.is_some_and(|place| place.price.is_none());
+    let over =
+        auction.is_some_and(|auction| auction.end.is_some() || draft.now() >= auction.closes_at);
+    if draft.is_before(bid.entry) || (bid.state == BidState::Leading && !unpaid && !over) {
+        // They were read at different moments.
+        return Err(Unplanned::Stale);
+    }
     let (Some(auction), true, BidState::Leading) = (auction, unpaid, bid.state) else {
         let view = BidView::of(proposal, auction, draft.account().balance());
         return Ok((view.ok_or(Unplanned::Stale)?, None));

@@ -129,12 +129,14 @@ pub enum Guard {
     Badge(Badge),
     /// The holder is to be told that a badge went off.
     BadgeNotice(BadgeNotice),
-    /// The job takes proposals, at the price that was read.
+    /// The job takes proposals, at the price that was read, and no contract was made since.
     OpenJob {
         /// The job.
         job: JobId,
         /// The price's version.
         version: u64,
+        /// How many contracts there were.
+        contracts: u32,
     },
     /// A purchase moves on.
     Purchase {

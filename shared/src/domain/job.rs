@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::closure::{Closure, Returns};
+use super::draft::Guard;
 use super::ids::JobId;
 use super::policy::{MAX_AMOUNT, Policy};
 use super::refusal::{Invalid, Refusal};
@@ -322,6 +323,15 @@ impl Job {
         match self.state {
             JobState::Open => Ok(()),
             JobState::Closing | JobState::Closed => Err(Refusal::JobClosed),
+        }
+    }
+
+    /// What a transaction must find that was planned on this job.
+    pub(super) fn guard(&self) -> Guard {
+        Guard::OpenJob {
+            job: self.job_id.clone(),
+            version: self.version,
+            contracts: self.contracts,
         }
     }
 

@@ -200,6 +200,9 @@ impl ProposeCommand {
             }));
         }
         let account_id = draft.account().id.clone();
+        if let (Some(auction), Some(bid)) = (&auction, self.boost) {
+            auction.bid(&account_id, bid, "boost")?;
+        }
         let charge = Charge {
             id: OperationId::derive(&account_id, Operation::Proposal, job.job_id.as_str()),
             fingerprint: self.fingerprint(),
@@ -233,10 +236,7 @@ impl ProposeCommand {
             (guards, beside) = (placing.guards, placing.beside);
         }
         guards.push(Guard::Proposal(proposal.clone()));
-        guards.push(Guard::OpenJob {
-            job: job.job_id.clone(),
-            version: job.version,
-        });
+        guards.push(job.guard());
         let (_, plan) = draft.finish_beside(beside, guards);
         Ok((proposal, plan))
     }

@@ -7,15 +7,18 @@
 //! bid is `releasing` then, and is released right after, or by the next run.
 //!
 //! An auction ends with one write that says what each winner pays; each then pays in a transaction of
-//! its own, at the revision of its bid, as of the auction's end. A contract ends it in its own
-//! transaction, a closure before its first proposal is settled, a run when its time is over.
+//! its own, at the revision of its bid, as of the auction's end. A contract and a closure end it in their
+//! own transaction, a run when its time is over.
 //!
 //! Round trips: two for a bid, three where it pushes another out; two for an interaction, and for each
 //! winner at the end.
 
-use futures::future;
+use std::time::Duration;
 
-use super::{Attempt, Context, Error, Fault, Ledger, Outcome, Report, check_clock};
+use futures::future;
+use tokio::time::Instant;
+
+use super::{Attempt, Context, Error, Fault, Ledger, Outcome, Report, check_clock, known_by};
 use crate::domain::account::Account;
 use crate::domain::auction::{Auction, AuctionView, ClosedBy};
 use crate::domain::bid::{self, Arena, BidCommand, BidState, BidView, Rival};
@@ -29,6 +32,9 @@ use crate::store::{Due, DueKind, StoreError};
 
 /// Attempts of a bid that wait for the loser's account.
 const ATTEMPTS_FOR_BOTH: u32 = 3;
+
+/// How long the settling of one bid is tried.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Ledger {
     /// Bids on a job on which the account has a proposal, or bids more.
@@ -44,7 +50,7 @@ impl Ledger {
         key: Option<&IdempotencyKey>,
         command: &BidCommand,
     ) -> Result<Outcome<BidView>, Error> {
-        let id = command.id(account, key);
+        let id = command.id(account, &known_by(key));
         let job = &command.job_id;
         let fingerprint = command.fingerprint();
         let outcome = self
@@ -161,48 +167,14 @@ impl Ledger {
         }
     }
 
-    /// Ends a job's auction, if it has one that has not ended: then the one that has.
-    pub(super) async fn end_auction(
-        &self,
-        context: &Context,
-        job: &JobId,
-        at: Time,
-        by: ClosedBy,
-        gives_back: bool,
-    ) -> Result<Option<Auction>, Error> {
-        self.retry(context, async |_| {
-            let Some(auction) = self.store.auction(job).await? else {
-                return Ok(Attempt::Done(None));
-            };
-            if auction.end.is_some() {
-                return Ok(Attempt::Done(Some(auction)));
-            }
-            let ended = auction.ended(at, by, gives_back);
-            self.store.put_auction(&ended).await?;
-            Ok(Attempt::Done(Some(ended)))
-        })
-        .await
-    }
-
     /// Lets every bid pay or go back that led when the auction ended. What fails stays due.
     pub(super) async fn settle_auction(&self, context: &Context, auction: &Auction) -> Report {
         let job = &auction.job_id;
         if auction.end.is_none_or(|end| end.settled) {
             return Report::default();
         }
-        let settled = auction.places.iter().map(|place| async {
-            let account = &place.account_id;
-            match self.settle_bid(context, job, account).await {
-                Ok(settled) => Report {
-                    bids: u64::from(settled),
-                    ..Report::default()
-                },
-                Err(error) => {
-                    tracing::error!(%job, %account, %error, "left for the next run");
-                    Report::failure(account)
-                }
-            }
-        });
+        let places = auction.places.iter();
+        let settled = places.map(|place| self.settle_or_leave(context, job, &place.account_id));
         let settled = future::join_all(settled).await;
         let report = settled.into_iter().fold(Report::default(), Report::and);
         if report.failed == 0
@@ -215,36 +187,58 @@ impl Ledger {
         report
     }
 
+    async fn settle_or_leave(&self, context: &Context, job: &JobId, account: &AccountId) -> Report {
+        match self.settle_bid(context, job, account).await {
+            Ok(settled) => Report {
+                bids: u64::from(settled),
+                ..Report::default()
+            },
+            Err(error) => {
+                tracing::error!(%job, %account, %error, "left for the next run");
+                Report::failure(account)
+            }
+        }
+    }
+
     /// Lets a bid pay that won, or go back that lost, as of then. Says whether anything was left to do.
+    /// It is not tried for long: the others should not wait for an account that is not itself.
     pub(super) async fn settle_bid(
         &self,
         context: &Context,
         job: &JobId,
         account: &AccountId,
     ) -> Result<bool, Error> {
-        let mut settled = false;
+        let context = &Context {
+            deadline: context.deadline.min(Instant::now() + PATIENCE),
+            ..*context
+        };
         self.retry(context, async |_| {
             let proposal = self.store.proposal(job, account);
             let both = future::try_join(proposal, self.store.auction(job));
             let (proposal, auction) = both.await?;
             let proposal = proposal.ok_or(Refusal::ProposalNotFound)?;
-            let Some(bid) = proposal.bid.as_ref().filter(|bid| bid.is_held()) else {
-                return Ok(Attempt::Done(()));
-            };
-            let ended = auction.as_ref().and_then(|auction| auction.end);
-            let at = match bid.state {
-                BidState::Releasing => bid.lost_at,
-                _ => ended.map(|end| end.at),
+            let state = proposal.bid.as_ref().map(|bid| bid.state);
+            let ended = auction.as_ref().filter(|auction| auction.end.is_some());
+            let at = match (state, ended.and_then(|auction| auction.end)) {
+                (Some(BidState::Releasing), _) => proposal.bid.as_ref().and_then(|bid| bid.lost_at),
+                (Some(BidState::Leading), end) => end.map(|end| end.at),
+                (Some(BidState::Charged | BidState::Lost), _) => None,
+                // A place that the proposal knows nothing of: it was read before its bid.
+                _ if ended.is_some_and(|auction| auction.rank(account).is_some()) => {
+                    return Err(StoreError::Lost.into());
+                }
+                _ => None,
             };
             let Some(at) = at else {
-                return Ok(Attempt::Done(()));
+                return Ok(Attempt::Done(false));
             };
-            settled = true;
             let plan = |draft: Draft<'_>| proposal.settle_bid(draft, auction.as_ref());
-            self.as_of(context, at, account, plan).await
+            match self.as_of(context, at, account, plan).await? {
+                Attempt::Done(()) => Ok(Attempt::Done(true)),
+                Attempt::Again => Ok(Attempt::Again),
+            }
         })
-        .await?;
-        Ok(settled)
+        .await
     }
 
     /// Ends every auction whose time is over, settles those that have ended, and releases bids that
@@ -260,15 +254,11 @@ impl Ledger {
             async |context, job: &JobId, due| {
                 let mut sum = Report::default();
                 for what in due {
-                    let report = match what {
+                    sum = sum.and(match what {
                         Due::Auction => self.sweep_auction(context, job).await?,
-                        Due::Bid(account) => Report {
-                            bids: u64::from(self.settle_bid(context, job, account).await?),
-                            ..Report::default()
-                        },
+                        Due::Bid(account) => self.settle_or_leave(context, job, account).await,
                         _ => Report::default(),
-                    };
-                    sum = sum.and(report);
+                    });
                 }
                 Ok(sum)
             },
@@ -277,16 +267,20 @@ impl Ledger {
     }
 
     async fn sweep_auction(&self, context: &Context, job: &JobId) -> Result<Report, Error> {
-        let found = async |_| Ok(Attempt::Done(self.store.auction(job).await?));
-        let found = self.retry(context, found).await?;
-        // The index may be behind.
-        let over = |auction: &Auction| auction.due_at().is_some_and(|at| at <= context.now);
-        let Some(auction) = found.filter(over) else {
-            return Ok(Report::default());
-        };
-        let (at, by) = (auction.closes_at, ClosedBy::Time);
-        let ended = self.end_auction(context, job, at, by, false).await?;
-        match ended {
+        let ended = self.retry(context, async |_| {
+            // The index may be behind.
+            let over = |auction: &Auction| auction.due_at().is_some_and(|at| at <= context.now);
+            let Some(auction) = self.store.auction(job).await?.filter(over) else {
+                return Ok(Attempt::Done(None));
+            };
+            if auction.end.is_some() {
+                return Ok(Attempt::Done(Some(auction)));
+            }
+            let ended = auction.ended(auction.closes_at, ClosedBy::Time, false);
+            self.store.put_auction(&ended).await?;
+            Ok(Attempt::Done(Some(ended)))
+        });
+        match ended.await? {
             Some(auction) => Ok(self.settle_auction(context, &auction).await),
             None => Ok(Report::default()),
         }

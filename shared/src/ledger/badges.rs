@@ -106,9 +106,15 @@ impl Ledger {
     /// is over, or turns it off.
     ///
     /// # Errors
-    /// When the index can't be read at all.
+    /// When the index can't be read at all, or the price neither read nor fixed.
     pub async fn sweep_badges(&self, context: &Context, until: Time) -> Result<Report, Fault> {
-        self.price_of(context.now).await?;
+        let fixed = self.retry(context, async |_| {
+            self.price_of(context.now).await?;
+            Ok(Attempt::Done(()))
+        });
+        if let Err(Error::Fault(fault)) = fixed.await {
+            return Err(fault);
+        }
         self.sweep(
             context,
             DueKind::Badge,

@@ -28,7 +28,7 @@ use crate::domain::job::{Job, JobState, JobView};
 use crate::domain::proposal::Proposal;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Time;
-use crate::store::{Due, DueKind, StoreError};
+use crate::store::{Bidding, Due, DueKind, StoreError};
 
 /// Proposals of one job settled at the same time.
 const PROPOSALS_AT_ONCE: usize = 16;
@@ -82,12 +82,16 @@ impl Ledger {
         reason: ClosureReason,
     ) -> Result<JobView, Error> {
         self.retry(context, async |_| {
-            let (job, mut closures) = self.job_and_closures(id).await?;
+            let auction = async { Ok(self.store.auction(id).await?) };
+            let ((job, mut closures), auction) =
+                futures::try_join!(self.job_and_closures(id), auction)?;
             if closures.iter().any(|closure| closure.reason == reason) {
                 return Ok(Attempt::Done(JobView::of(job, &closures)));
             }
             let (job, closure) = job.close(&self.policy, context.now, reason);
-            self.store.begin_closure(&job, &closure).await?;
+            let gives_back = closure.releases_bids();
+            let bidding = Bidding::ended(auction, closure.at, ClosedBy::JobClosed, gives_back);
+            self.store.begin_closure(&job, &closure, &bidding).await?;
             closures.push(closure);
             Ok(Attempt::Done(JobView::of(job, &closures)))
         })
@@ -162,13 +166,8 @@ impl Ledger {
         let Some(mut closure) = found.await?.filter(wanted) else {
             return Ok(sum);
         };
-        // No bid comes any more, so what the bids pay is known before the first proposal is settled.
-        let gives_back = closure.releases_bids();
-        let auction = self.end_auction(context, job, closure.at, ClosedBy::JobClosed, gives_back);
-        let auction = auction.await?;
-        if let Some(auction) = &auction {
-            sum = sum.and(self.settle_auction(context, auction).await);
-        }
+        let auction = async |_| Ok(Attempt::Done(self.store.auction(job).await?));
+        let auction = self.retry(context, auction).await?;
         if closure.progress.total.is_none() {
             let count = async |_| Ok(Attempt::Done(self.store.count_proposals(job).await?));
             closure.progress.total = Some(self.retry(context, count).await?);
@@ -225,7 +224,10 @@ impl Ledger {
             match page.last {
                 None if whole => {
                     self.finish(context, closure).await?;
-                    return Ok(sum);
+                    return Ok(match auction {
+                        Some(auction) => sum.and(self.settle_auction(context, &auction).await),
+                        None => sum,
+                    });
                 }
                 last => {
                     self.note_progress(&closure).await?;

@@ -8,7 +8,7 @@ use crate::domain::key::IdempotencyKey;
 use crate::domain::proposal::{Decision, Proposal, ProposalState, ProposalView, ProposeCommand};
 use crate::domain::refusal::Refusal;
 use crate::domain::settle;
-use crate::store::{Hired, StoreError};
+use crate::store::{Bidding, StoreError};
 
 impl Ledger {
     /// Whether there is such a job.
@@ -75,13 +75,9 @@ impl Ledger {
                 return Ok(Attempt::Done(JobView::of(job, &closures)));
             }
             let job = job.contracted();
-            let hired = match auction {
-                None => Hired::NoAuction,
-                Some(auction) if auction.end.is_some() => Hired::AfterItsEnd,
-                Some(auction) => Hired::Ends(auction.ended(context.now, ClosedBy::Hire, false)),
-            };
-            self.store.put_contract(&job, account, &hired).await?;
-            if let Hired::Ends(auction) = hired {
+            let bidding = Bidding::ended(auction, context.now, ClosedBy::Hire, false);
+            self.store.put_contract(&job, account, &bidding).await?;
+            if let Bidding::Ends(auction) = bidding {
                 self.settle_auction(context, &auction).await;
             }
             Ok(Attempt::Done(JobView::of(job, &closures)))
@@ -228,6 +224,11 @@ impl Ledger {
             )?;
             let state = state.ok_or(Refusal::AccountNotFound)?;
             let proposal = proposal.ok_or(Refusal::ProposalNotFound)?;
+            // Where its bid stands and what the account has should go together.
+            let moved = proposal.bid.as_ref().map(|bid| bid.entry);
+            if moved.is_some_and(|entry| state.head.seq < entry) {
+                return Err(StoreError::Lost.into());
+            }
             let proposal = change(proposal, facts).await?;
             let balance = settle::view(&self.policy, context.now, state).balance();
             Ok(Attempt::Done(ProposalView::of(&proposal, balance)))

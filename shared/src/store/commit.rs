@@ -354,7 +354,11 @@ impl Store {
             }
             Guard::Badge(badge) => self.badge_action(account, badge),
             Guard::BadgeNotice(notice) => self.badge_notice_action(account, notice),
-            Guard::OpenJob { job, version } => self.open_job_check(job, *version),
+            Guard::OpenJob {
+                job,
+                version,
+                contracts,
+            } => self.open_job_check(job, *version, *contracts),
             Guard::Purchase { purchase } => {
                 let (condition, names, values) = purchase_condition(purchase);
                 Put::builder()

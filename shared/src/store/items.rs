@@ -354,6 +354,7 @@ struct BidItem {
     paid: Connects,
     #[serde(default, with = "time::as_text_if_any")]
     lost_at: Option<Time>,
+    moved_by: Seq,
 }
 
 impl From<&Bid> for BidItem {
@@ -363,6 +364,7 @@ impl From<&Bid> for BidItem {
             bid_state: bid.state,
             paid: bid.paid,
             lost_at: bid.lost_at,
+            moved_by: bid.entry,
         }
     }
 }
@@ -376,6 +378,7 @@ impl TryFrom<BidItem> for Bid {
             state: item.bid_state,
             paid: item.paid,
             lost_at: item.lost_at,
+            entry: item.moved_by,
         })
     }
 }

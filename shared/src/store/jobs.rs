@@ -6,12 +6,13 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{ConditionCheck, Select, TransactWriteItem};
 use serde::Deserialize;
 
-use crate::domain::auction::Auction;
+use crate::domain::auction::{Auction, ClosedBy};
 use crate::domain::bid::Bid;
 use crate::domain::closure::{Closure, ClosureReason};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::Job;
 use crate::domain::proposal::Proposal;
+use crate::domain::time::Time;
 
 use super::commit::{IS_NEW, due, follows, rejected};
 use super::items::{Item, ProposalItem, from_item, number, text, text_of, to_item};
@@ -32,15 +33,26 @@ pub struct ProposalPage {
     pub last: Option<AccountId>,
 }
 
-/// What a contract on a job means for its auction.
+/// What a contract on a job, or its closing, means for the job's auction.
 #[derive(Debug)]
-pub enum Hired {
+pub enum Bidding {
     /// There must be none.
     NoAuction,
     /// It ends by it.
     Ends(Auction),
     /// It has ended before.
     AfterItsEnd,
+}
+
+impl Bidding {
+    /// What it means for that auction, if there is one.
+    pub fn ended(auction: Option<Auction>, at: Time, by: ClosedBy, gives_back: bool) -> Self {
+        match auction {
+            None => Self::NoAuction,
+            Some(auction) if auction.end.is_some() => Self::AfterItsEnd,
+            Some(auction) => Self::Ends(auction.ended(at, by, gives_back)),
+        }
+    }
 }
 
 /// The key of an item that changed, as the table's stream tells it.
@@ -138,19 +150,29 @@ impl Store {
         &self,
         job: &Job,
         account: &AccountId,
-        auction: &Hired,
+        bidding: &Bidding,
     ) -> Result<(), StoreError> {
         let contract = HashMap::from([
             ("pk".to_owned(), text(keys::job(&job.job_id))),
             ("sk".to_owned(), text(keys::contract(account))),
         ]);
         let contract = self.put_if(contract, IS_NEW)?;
-        let auction = match auction {
-            Hired::NoAuction => Some(self.no_auction_check(&job.job_id)?),
-            Hired::Ends(auction) => Some(self.auction_action(auction)?),
-            Hired::AfterItsEnd => None,
+        self.end_bidding(job, bidding, contract).await
+    }
+
+    /// Writes what ends a job's bidding, the job, and its auction.
+    async fn end_bidding(
+        &self,
+        job: &Job,
+        bidding: &Bidding,
+        by: TransactWriteItem,
+    ) -> Result<(), StoreError> {
+        let auction = match bidding {
+            Bidding::NoAuction => Some(self.no_auction_check(&job.job_id)?),
+            Bidding::Ends(auction) => Some(self.auction_action(auction)?),
+            Bidding::AfterItsEnd => None,
         };
-        let actions = [contract, self.job_action(job)?];
+        let actions = [by, self.job_action(job)?];
         self.transact(actions.into_iter().chain(auction).collect())
             .await
     }
@@ -175,13 +197,19 @@ impl Store {
         items.into_iter().map(from_item).collect()
     }
 
-    /// Writes down that a job is being closed, for a reason that it was not closed for before.
+    /// Writes down that a job is being closed, for a reason that it was not closed for before, and the end
+    /// that this makes of its auction.
     ///
     /// # Errors
-    /// [`StoreError::Lost`] when it was, or the job is not the one that was read any more.
-    pub async fn begin_closure(&self, job: &Job, closure: &Closure) -> Result<(), StoreError> {
+    /// [`StoreError::Lost`] when it was, or job or auction are not what was read any more.
+    pub async fn begin_closure(
+        &self,
+        job: &Job,
+        closure: &Closure,
+        bidding: &Bidding,
+    ) -> Result<(), StoreError> {
         let closure = self.put_if(closure_item(closure)?, IS_NEW)?;
-        self.transact(vec![closure, self.job_action(job)?]).await
+        self.end_bidding(job, bidding, closure).await
     }
 
     /// Writes down how far a closure is.
@@ -322,7 +350,7 @@ impl Store {
     /// [`StoreError::Lost`] when one or the other is not so.
     pub async fn put_proposal_on(&self, job: &Job, proposal: &Proposal) -> Result<(), StoreError> {
         let proposal = self.proposal_action(proposal)?;
-        let check = self.open_job_check(&job.job_id, job.version)?;
+        let check = self.open_job_check(&job.job_id, job.version, job.contracts)?;
         self.transact(vec![proposal, check]).await
     }
 
@@ -338,15 +366,19 @@ impl Store {
         &self,
         job: &JobId,
         version: u64,
+        contracts: u32,
     ) -> Result<TransactWriteItem, StoreError> {
         ConditionCheck::builder()
             .table_name(&self.table)
             .key("pk", text(keys::job(job)))
             .key("sk", text(keys::JOB))
-            .condition_expression("version = :version AND #state = :open")
+            .condition_expression(
+                "version = :version AND #state = :open AND contracts = :contracts",
+            )
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":version", number(version))
             .expression_attribute_values(":open", text("open"))
+            .expression_attribute_values(":contracts", number(contracts))
             .build()
             .map(|check| TransactWriteItem::builder().condition_check(check).build())
             .map_err(rejected)

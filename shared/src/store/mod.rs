@@ -30,7 +30,7 @@ use serde::de::DeserializeOwned;
 
 pub use client::{connect, retries, timeouts};
 pub use due::{Due, DueItem, DuePage};
-pub use jobs::{Hired, ItemKey, ProposalPage};
+pub use jobs::{Bidding, ItemKey, ProposalPage};
 pub use keys::{DUE_SHARDS, DueKind, Owner};
 pub use meter::{Cost, Meter};
 pub use sandbox::SandboxCharge;

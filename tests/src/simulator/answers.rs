@@ -590,11 +590,12 @@ impl Evidence<'_> {
             || "it did not stand so".to_owned(),
         )?;
         self.saw(attempt, "was its time over", |moment| {
-            let now = moment
-                .model
-                .at()
-                .map_or(attempt.now, |at| at.max(attempt.now));
-            hold.expires_at.is_some_and(|end| end <= now)
+            let at = moment.model.at();
+            let now = at.map_or(attempt.now, |at| at.max(attempt.now));
+            let (available, debt) = self.balance(attempt, moment);
+            let held = moment.model.held();
+            let balance = json!({ "available": available, "held": held, "debt": debt });
+            hold.expires_at.is_some_and(|end| end <= now) && existing["balance"] == balance
         })
     }
 
