@@ -6,8 +6,8 @@ use connects_tests::explorer::holds::Deed::{Capture, CapturePart, Release, Sweep
 use connects_tests::explorer::market::Deed::{Close, Propose, Refund, Settle, Withdraw};
 use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::{
-    Bounds, Case, Explorer, case, explore_all, hold_pairs, hold_triples, market, market_pairs,
-    market_triples, pairs, total,
+    Bounds, Case, Explorer, auction_pairs, auction_triples, case, explore_all, hold_pairs,
+    hold_triples, market, market_pairs, market_triples, pairs, total,
 };
 
 fn job(deed: market::Deed) -> Deed {
@@ -39,6 +39,15 @@ fn every_pair_and_chosen_triples_about_a_job() {
 #[test]
 fn every_pair_and_chosen_triples_about_a_hold() {
     let cases: Vec<_> = hold_pairs().into_iter().chain(hold_triples()).collect();
+    all_fine(&cases, 0);
+}
+
+#[test]
+fn every_pair_and_chosen_triples_about_an_auction() {
+    let cases: Vec<_> = auction_pairs()
+        .into_iter()
+        .chain(auction_triples())
+        .collect();
     all_fine(&cases, 0);
 }
 

@@ -162,10 +162,19 @@ impl Auction {
     /// `job_closed`; `auction_closed` once its time is over or somebody was hired.
     pub fn open(&self, job: &Job, now: Time) -> Result<(), Refusal> {
         job.open()?;
-        match self.end.is_none() && now < self.closes_at && job.contracts == 0 {
-            true => Ok(()),
-            false => Err(Refusal::AuctionClosed),
+        // The job may have been read before what ended both.
+        if self.end.is_some_and(|end| end.by == ClosedBy::JobClosed) {
+            return Err(Refusal::JobClosed);
         }
+        match self.is_over(now) || job.contracts > 0 {
+            true => Err(Refusal::AuctionClosed),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether it has ended, or its time is over.
+    pub fn is_over(&self, now: Time) -> bool {
+        self.end.is_some() || self.closes_at <= now
     }
 
     /// Where an account leads, the best being 1.

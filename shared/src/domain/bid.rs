@@ -73,6 +73,20 @@ impl Bid {
         matches!(self.state, BidState::Leading | BidState::Releasing)
     }
 
+    /// Whether it has a place.
+    fn is_ranked(&self) -> bool {
+        !matches!(self.state, BidState::Outbid | BidState::Releasing)
+    }
+
+    /// Whether Connects are held for it that the auction has no say in any more but to settle it.
+    pub fn awaits_settling(&self, auction: Option<&Auction>, now: Time) -> bool {
+        match self.state {
+            BidState::Releasing => true,
+            BidState::Leading => auction.is_some_and(|auction| auction.is_over(now)),
+            BidState::Outbid | BidState::Charged | BidState::Lost => false,
+        }
+    }
+
     /// When its release must be looked at, if it is on its way.
     pub fn due_at(&self) -> Option<Time> {
         self.lost_at
@@ -253,9 +267,14 @@ impl Arena {
         field: &'static str,
     ) -> Result<Placing, Unplanned> {
         let account = &proposal.account_id;
+        let bid = proposal.bid.as_deref();
+        if bid.is_some_and(|bid| draft.is_before(bid.entry)) {
+            // The account was read before its bid moved.
+            return Err(Unplanned::Stale);
+        }
         let placed = auction.bid(account, amount, field)?;
         let leads = auction.rank(account).is_some();
-        let held = match proposal.bid.as_deref() {
+        let held = match bid {
             Some(bid) if leads && bid.state == BidState::Leading => Some(bid),
             // One was read before the other changed.
             Some(Bid {
@@ -394,10 +413,10 @@ impl BidCommand {
     }
 }
 
-/// Charges the bid of a proposal that the client looked into, if it leads and the auction is not over.
+/// Charges the bid of a proposal that the client looked into, if it leads.
 ///
 /// # Errors
-/// `proposal_not_found`, also where nothing was ever bid.
+/// `proposal_not_found`, also where nothing was ever bid. Stale where it is to be settled first.
 pub fn interact(
     mut draft: Draft<'_>,
     proposal: Option<&Proposal>,
@@ -405,20 +424,17 @@ pub fn interact(
 ) -> Result<(BidView, Option<Plan>), Unplanned> {
     let proposal = proposal.ok_or(Refusal::ProposalNotFound)?;
     let bid = proposal.bid.as_ref().ok_or(Refusal::ProposalNotFound)?;
-    let open = |auction: &&Auction| auction.end.is_none() && draft.now() < auction.closes_at;
-    let place = |auction: &Auction| auction.place(&proposal.account_id).cloned();
-    let leading = auction.filter(open).and_then(place);
-    let unpaid = leading.is_some_and(|place| place.price.is_none());
-    let over =
-        auction.is_some_and(|auction| auction.end.is_some() || draft.now() >= auction.closes_at);
-    if draft.is_before(bid.entry) || (bid.state == BidState::Leading && !unpaid && !over) {
-        // They were read at different moments.
+    if draft.is_before(bid.entry) || bid.awaits_settling(auction, draft.now()) {
         return Err(Unplanned::Stale);
     }
-    let (Some(auction), true, BidState::Leading) = (auction, unpaid, bid.state) else {
+    if bid.state != BidState::Leading {
         let view = BidView::of(proposal, auction, draft.account().balance());
         return Ok((view.ok_or(Unplanned::Stale)?, None));
-    };
+    }
+    let place = auction.and_then(|auction| auction.place(&proposal.account_id));
+    let unpaid = place.is_some_and(|place| place.price.is_none());
+    // Otherwise they were read at different moments.
+    let auction = auction.filter(|_| unpaid).ok_or(Unplanned::Stale)?;
     let charged = bid.charged(&mut draft, bid.amount(), "interaction")?;
     let proposal = proposal.with_bid(charged);
     let auction = auction.sold(&proposal.account_id);
@@ -449,6 +465,8 @@ impl BidView {
     /// Of a proposal's bid in its job's auction; none where nothing was bid.
     pub fn of(proposal: &Proposal, auction: Option<&Auction>, balance: Balance) -> Option<Self> {
         let bid = proposal.bid.as_ref()?;
+        // The auction may have been read before it was outbid.
+        let auction = auction.filter(|_| bid.is_ranked());
         Some(Self {
             job_id: proposal.job_id.clone(),
             amount: bid.amount(),

@@ -69,7 +69,8 @@ impl Ledger {
         Ok(outcome.map(|receipt| receipt.answer))
     }
 
-    /// Notes that the client looked into a proposal: if its bid leads, it is paid at once, in full.
+    /// Notes that the client looked into a proposal: if its bid leads, it is paid at once, in full. One
+    /// that the auction's end has not settled yet is settled by this.
     ///
     /// # Errors
     /// `account_not_found`, `proposal_not_found`, also where nothing was ever bid.
@@ -88,6 +89,12 @@ impl Ledger {
             account,
             facts,
             async |draft, (proposal, auction)| {
+                let bid = proposal.as_ref().and_then(|found| found.bid.as_ref());
+                if bid.is_some_and(|bid| bid.awaits_settling(auction.as_ref(), context.now)) {
+                    self.end_if_over(context, job).await?;
+                    self.settle_bid(context, job, account).await?;
+                    return Err(StoreError::Lost.into());
+                }
                 Ok(bid::interact(draft, proposal.as_ref(), auction.as_ref())?)
             },
         )
@@ -267,7 +274,15 @@ impl Ledger {
     }
 
     async fn sweep_auction(&self, context: &Context, job: &JobId) -> Result<Report, Error> {
-        let ended = self.retry(context, async |_| {
+        match self.end_if_over(context, job).await? {
+            Some(auction) => Ok(self.settle_auction(context, &auction).await),
+            None => Ok(Report::default()),
+        }
+    }
+
+    /// Ends an auction whose time is over; none where nothing is to be settled.
+    async fn end_if_over(&self, context: &Context, job: &JobId) -> Result<Option<Auction>, Error> {
+        self.retry(context, async |_| {
             // The index may be behind.
             let over = |auction: &Auction| auction.due_at().is_some_and(|at| at <= context.now);
             let Some(auction) = self.store.auction(job).await?.filter(over) else {
@@ -279,10 +294,7 @@ impl Ledger {
             let ended = auction.ended(auction.closes_at, ClosedBy::Time, false);
             self.store.put_auction(&ended).await?;
             Ok(Attempt::Done(Some(ended)))
-        });
-        match ended.await? {
-            Some(auction) => Ok(self.settle_auction(context, &auction).await),
-            None => Ok(Report::default()),
-        }
+        })
+        .await
     }
 }

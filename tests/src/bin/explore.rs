@@ -6,8 +6,8 @@ use std::time::Instant;
 use clap::Parser;
 use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::{
-    Bounds, Case, Report, explore_all, hold_pairs, hold_triples, market_pairs, market_triples,
-    pairs, total, triples,
+    Bounds, Case, Report, auction_pairs, auction_triples, explore_all, hold_pairs, hold_triples,
+    market_pairs, market_triples, pairs, total, triples,
 };
 
 /// Runs every order of events of a few operations at once, and checks each from end to end.
@@ -30,8 +30,13 @@ fn main() -> ExitCode {
     let wanted = |case: &Case| words.iter().all(|word| case.to_string().contains(word));
     let began = Instant::now();
     let mut reports: Vec<Report> = vec![];
-    let pairs = [pairs(), market_pairs(), hold_pairs()];
-    let triples = [triples(), market_triples(), hold_triples()];
+    let pairs = [pairs(), market_pairs(), hold_pairs(), auction_pairs()];
+    let triples = [
+        triples(),
+        market_triples(),
+        hold_triples(),
+        auction_triples(),
+    ];
     for (cases, faults) in [(pairs, arguments.pairs), (triples, arguments.triples)] {
         let cases: Vec<Case> = cases.into_iter().flatten().filter(wanted).collect();
         println!("\n{} cases, {faults} faults", cases.len());

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use connects::domain::account::{AccountView, Amend, Kind, Open, Status};
+use connects::domain::auction;
 use connects::domain::email::Email;
 use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode};
 use connects::domain::job::{PostJob, Pricing};
@@ -21,7 +22,7 @@ use connects::ledger::{Error, Ledger, Outcome, Report};
 use connects::payments::Sandbox;
 use futures::future::{FutureExt, LocalBoxFuture};
 
-use super::{holds, market};
+use super::{auctions, holds, market};
 use crate::table::{at, instant, spend};
 
 /// When the account was opened, and the fixed part of its life went by.
@@ -64,6 +65,14 @@ pub enum Scene {
     Cancelled,
     /// The same when it has expired instead, and nobody has noted that nothing comes back.
     Expired,
+    /// Two accounts have proposed on the job, and the first one's bid leads.
+    Led,
+    /// The same when the auction's time is just over.
+    Over,
+    /// The same when the other one's bid leads instead, and the first one's is still on its way back.
+    Releasing,
+    /// The same when the first one leads and the client has cancelled the job.
+    Dropped,
 }
 
 impl Scene {
@@ -71,16 +80,15 @@ impl Scene {
     pub fn now(self) -> &'static str {
         match self {
             Self::New => OPENED,
-            Self::Quiet | Self::Posted | Self::Proposed | Self::Cancelled | Self::Expired => {
-                "2025-02-05T12:00:00Z"
-            }
             Self::Due => "2025-02-11T00:05:00Z",
+            Self::Over => "2025-02-09T12:00:00Z",
+            _ => "2025-02-05T12:00:00Z",
         }
     }
 
     /// Whether another account has part in it from the beginning.
     fn has_other(self) -> bool {
-        matches!(self, Self::Proposed | Self::Cancelled | Self::Expired)
+        matches!(self, Self::Proposed | Self::Cancelled | Self::Expired) || self.has_bids()
     }
 }
 
@@ -139,6 +147,8 @@ pub enum Deed {
     Job(market::Deed),
     /// Does something about a hold.
     Hold(holds::Deed),
+    /// Does something about an auction.
+    Auction(auctions::Deed),
 }
 
 /// Something that is done under an idempotency key.
@@ -178,7 +188,7 @@ pub enum Told {
         /// The balance.
         balance: String,
     },
-    /// A job, read while somebody may be carrying out a closure of it.
+    /// A job, or its auction, read while somebody may be carrying out a closure of it, or its end.
     Job {
         /// What never changes.
         fixed: String,
@@ -248,11 +258,17 @@ impl Told {
 }
 
 /// The policy of the small world: the built-in one, but lots live for a month, so that little has
-/// to happen before one expires.
+/// to happen before one expires; an auction has one place, so that two bids are one too many, and its
+/// winner pays what the bids before make of it.
 pub fn policy() -> Policy {
-    let text = BUILT_IN.replace("valid_months = 12", "valid_months = 1");
+    let text = BUILT_IN
+        .replace("valid_months = 12", "valid_months = 1")
+        .replace("slots = 4", "slots = 1")
+        .replace("pricing = \"pay_as_bid\"", "pricing = \"next_plus_one\"");
     let policy = Policy::parse(&text).unwrap();
     assert_eq!(policy.lots.valid_months, 1);
+    assert_eq!(policy.boost.slots, 1);
+    assert_eq!(policy.boost.pricing, auction::Pricing::NextPlusOne);
     policy
 }
 
@@ -344,7 +360,8 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
         Deed::RedeemElsewhere,
         Deed::Job(market::Deed::ProposeElsewhere),
     ];
-    if scene.has_other() || elsewhere.into_iter().any(wanted) {
+    let has_part = |act: &Act| matches!(act.kind, Deed::Auction(deed) if deed.is_of_the_other());
+    if scene.has_other() || elsewhere.into_iter().any(wanted) || acts.iter().any(has_part) {
         let open = person("q");
         ledger.open(&at(OPENED), &other(), open).await.unwrap();
     }
@@ -364,15 +381,17 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
         change(0, OPENED, PlanChangeCommand::Upgrade).await;
     }
     let command = spend(SPENT_BEFORE);
-    ledger
-        .spend(&at(SPENT), &id, &key("earlier", 0), &command)
+    let (now, first) = (at(SPENT), key("earlier", 0));
+    Box::pin(ledger.spend(&now, &id, &first, &command))
         .await
         .unwrap();
-    let command = purchase("sandbox_approve");
-    ledger
-        .purchase(&at(BOUGHT), &sandbox, &id, &key("earlier", 0), &command)
-        .await
-        .unwrap();
+    let buy = async |number, now, method| {
+        let (key, command) = (key("earlier", number), purchase(method));
+        let now = at(now);
+        let bought = ledger.purchase(&now, &sandbox, &id, &key, &command);
+        Box::pin(bought).await.unwrap();
+    };
+    buy(0, BOUGHT, "sandbox_approve").await;
     if plus {
         change(1, BOUGHT, PlanChangeCommand::Downgrade).await;
     }
@@ -387,41 +406,52 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
         let (now, key) = (at(BOUGHT), key("earlier", 0));
         let command = proposal("earlier");
         let submitted = ledger.propose(&now, &id, Some(&key), &command);
-        submitted.await.unwrap();
+        Box::pin(submitted).await.unwrap();
     }
-    if acts.iter().any(|act| act.kind.is_of_a_hold()) {
-        let (now, key) = (at(BOUGHT), key("earlier", 2));
-        let command = purchase("sandbox_approve");
-        let bought = ledger.purchase(&now, &sandbox, &id, &key, &command);
-        bought.await.unwrap();
+    let of_a_hold = acts.iter().any(|act| act.kind.is_of_a_hold());
+    let bids = acts.iter().any(|act| matches!(act.kind, Deed::Auction(_)));
+    if of_a_hold || bids || scene.has_bids() {
+        buy(2, BOUGHT, "sandbox_approve").await;
+    }
+    if of_a_hold {
         let ends = wanted(Deed::Hold(holds::Deed::Sweep));
-        holds::prepare(ledger, scene, ends).await;
+        Box::pin(holds::prepare(ledger, scene, ends)).await;
     }
     if wanted(Deed::Recover) {
-        let command = purchase("sandbox_late");
         // Recovery asks again, or has lost patience and gives it up.
         let since = match scene {
             Scene::New | Scene::Due => BOUGHT,
             _ => scene.now(),
         };
-        ledger
-            .purchase(&at(since), &sandbox, &id, &key("earlier", 1), &command)
-            .await
-            .unwrap();
+        buy(1, since, "sandbox_late").await;
     }
-    market::prepare(ledger, scene).await;
+    Box::pin(market::prepare(ledger, scene)).await;
 }
 
-/// Finishes what may be left open: recovery asks the provider about each open payment, and every
-/// closure is carried out.
-pub async fn finish(ledger: &Ledger, scene: Scene, payments: bool, closures: bool) {
+/// What may be left open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftOpen {
+    /// Whether payments are.
+    pub payments: bool,
+    /// Whether auctions are that should not be, or bids on their way back.
+    pub auctions: bool,
+    /// Whether closures are.
+    pub closures: bool,
+}
+
+/// Finishes what is left open: recovery asks the provider about each open payment, auctions are settled,
+/// and every closure is carried out.
+pub async fn finish(ledger: &Ledger, scene: Scene, left: LeftOpen) {
     let (now, until) = (at(scene.now()), instant(AHEAD));
-    if payments {
+    if left.auctions {
+        auctions::finish(ledger, scene).await;
+    }
+    if left.payments {
         let sandbox = Sandbox::new(ledger.store().clone());
         let swept = ledger.sweep_payments(&now, &sandbox, until).await;
         assert_eq!(swept.unwrap().failed, 0);
     }
-    if closures {
+    if left.closures {
         let swept = ledger.sweep_closures(&at(AHEAD), until).await;
         assert_eq!(swept.unwrap().failed, 0);
     }
@@ -436,6 +466,7 @@ impl Deed {
                 | Self::RedeemElsewhere
                 | Self::Recover
                 | Self::Job(market::Deed::ProposeElsewhere)
+                | Self::Auction(_)
         ) || self.leaves_plus()
             || self.is_of_a_job()
             || self.is_of_a_hold()
@@ -459,7 +490,11 @@ impl Deed {
     /// Whether it remembers what it read when it begins to read anew, and waits for some calls
     /// while it goes on to others.
     pub fn is_pass(self) -> bool {
-        matches!(self, Self::Job(deed) if deed.is_pass())
+        match self {
+            Self::Job(deed) => deed.is_pass(),
+            Self::Auction(deed) => deed.is_pass(),
+            _ => false,
+        }
     }
 
     /// Whether a second try may be refused although the first one, of which nobody heard, was done:
@@ -557,8 +592,9 @@ impl Act {
                 Deed::SweepGrants => swept(ledger.sweep_grants(&now, now.now).await),
                 Deed::SweepExpiry => swept(ledger.sweep_expiry(&now, now.now).await),
                 Deed::Read => told(ledger.account(&now, &id).await, text),
-                Deed::Job(deed) => deed.done(&ledger, &now, self).await,
-                Deed::Hold(deed) => deed.done(&ledger, &now, self).await,
+                Deed::Job(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
+                Deed::Hold(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
+                Deed::Auction(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
             }
         };
         act.boxed_local()

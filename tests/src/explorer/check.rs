@@ -5,14 +5,15 @@
 use std::collections::{BTreeSet, HashMap};
 
 use connects::domain::ids::AccountId;
+use connects::domain::time;
 use connects::ledger::Ledger;
 use serde_json::Value;
 
-use super::acts::{Act, Scene, Told, account, finish, other};
+use super::acts::{Act, LeftOpen, Scene, Told, account, finish, other};
 use super::desk::{SharedDesk, at};
 use super::search::End;
 use super::world::{Items, Key, StateId};
-use crate::table::inspect;
+use crate::table::{inspect, instant};
 
 /// Recovery runs so often until nothing is open: a first request may have been lost.
 const MOST_RECOVERIES: usize = 2;
@@ -168,35 +169,50 @@ impl<'j> Judge<'j> {
             .filter(|((pk, _), _)| !pk.starts_with("SANDBOX#"))
             .map(|(key, item)| (key.clone(), item.clone()))
             .collect();
-        let [payment, closure] = self.left_open();
-        if payment {
-            wrong.push("a payment stays open".to_owned());
-        }
-        if closure {
-            wrong.push("a closure is never carried out".to_owned());
+        let left = self.left_open();
+        for (open, what) in [
+            (left.payments, "a payment stays open"),
+            (left.auctions, "an auction is never settled"),
+            (left.closures, "a closure is never carried out"),
+        ] {
+            if open {
+                wrong.push(what.to_owned());
+            }
         }
         wrong.extend(wrong_with_jobs(&items));
+        wrong.extend(wrong_with_auctions(&items));
         wrong.extend(wrong_with_holds(&items));
         let known = (items, wrong);
         self.finished.insert((self.scene, state), known.clone());
         known
     }
 
-    /// Lets recovery run, and every closure be carried out, if there is something for them.
+    /// Lets recovery run, auctions be settled and every closure be carried out, if there is something
+    /// for them.
     async fn recover(&self) -> bool {
-        let [payments, closures] = self.left_open();
-        finish(self.ledger, self.scene, payments, closures).await;
-        payments || closures
+        let left = self.left_open();
+        finish(self.ledger, self.scene, left).await;
+        left.payments || left.auctions || left.closures
     }
 
-    /// Whether payments and closures are.
-    fn left_open(&self) -> [bool; 2] {
+    fn left_open(&self) -> LeftOpen {
         let desk = at(self.desk);
         let items = desk.world.items(desk.state);
-        ["payment#", "closure#"].map(|kind| {
-            let mut due = items.values().filter_map(|i| i["due_shard"]["S"].as_str());
-            due.any(|shard| shard.starts_with(kind))
-        })
+        let due = |kind: &str, until: Option<&str>| {
+            items.values().any(|item| {
+                let part = |name: &str| item[name]["S"].as_str();
+                let is_due = part("due_at")
+                    .zip(until)
+                    .is_none_or(|(at, until)| at <= until);
+                is_due && part("due_shard").is_some_and(|shard| shard.starts_with(kind))
+            })
+        };
+        let now = time::text(instant(self.scene.now()));
+        LeftOpen {
+            payments: due("payment#", None),
+            auctions: due("auction#", Some(&now)),
+            closures: due("closure#", None),
+        }
     }
 
     /// The journal of each account by the model, its lots by its journal, nothing pending.
@@ -310,7 +326,7 @@ fn number(item: &Value, name: &str) -> i64 {
 }
 
 /// What is wrong with the holds that are left: what they took is held, or was used or came back once, all
-/// of it.
+/// of it. Bids are holds too.
 fn wrong_with_holds(items: &Items) -> Vec<String> {
     let mut wrong = vec![];
     let of_account = |of: &str, prefix: &str| -> Vec<&Value> {
@@ -322,7 +338,13 @@ fn wrong_with_holds(items: &Items) -> Vec<String> {
     let accounts = items.keys().filter(|(_, sk)| sk == "PROFILE");
     for (pk, _) in accounts {
         let entries = of_account(pk, "ENTRY#");
-        let mut open = 0;
+        let account = pk.strip_prefix("ACCOUNT#").unwrap_or_default();
+        let bids = items
+            .iter()
+            .filter(|((_, sk), _)| sk.strip_prefix("PROPOSAL#") == Some(account));
+        let bids = bids.map(|(_, proposal)| &proposal["bid"]["M"]);
+        let bids = bids.filter(|bid| ["leading", "releasing"].contains(&state_of(bid)));
+        let mut open: i64 = bids.map(|bid| number(bid, "amount")).sum();
         for hold in of_account(pk, "RECEIPT#ho_") {
             let about = entries.iter().filter(|entry| {
                 let reference = hold["reference"]["S"].as_str();
@@ -346,7 +368,75 @@ fn wrong_with_holds(items: &Items) -> Vec<String> {
         }
         let held = entries.last().map_or(0, |entry| number(entry, "held"));
         if held != open {
-            wrong.push(format!("{held} are held, {open} in open holds"));
+            wrong.push(format!("{held} are held, {open} in open holds and bids"));
+        }
+    }
+    wrong
+}
+
+fn state_of(bid: &Value) -> &str {
+    bid["bid_state"]["S"].as_str().unwrap_or_default()
+}
+
+/// What came back of what was paid for a bid.
+fn returned_of(bid: &Value) -> i64 {
+    match state_of(bid) {
+        "charged" => number(bid, "paid") + number(bid, "returned") - number(bid, "amount"),
+        _ => 0,
+    }
+}
+
+/// What is wrong with the auctions that are left, once all are settled that are over: whoever has a place
+/// holds a bid for it, or paid its price, once; nobody else's bid is held or was paid.
+fn wrong_with_auctions(items: &Items) -> Vec<String> {
+    let mut wrong = vec![];
+    let auctions = items.iter().filter(|((_, sk), _)| sk == "AUCTION");
+    for ((pk, _), auction) in auctions {
+        let places = auction["places"]["L"].as_array();
+        let places: Vec<_> = places
+            .into_iter()
+            .flatten()
+            .map(|place| &place["M"])
+            .collect();
+        if places.len() as i64 > number(auction, "slots") {
+            wrong.push(format!("more places than there are: {auction}"));
+        }
+        let proposals = items.iter().filter(|((of, _), _)| of == pk);
+        for ((_, sk), proposal) in proposals {
+            let Some(account) = sk.strip_prefix("PROPOSAL#") else {
+                continue;
+            };
+            let bid = &proposal["bid"]["M"];
+            let place = places
+                .iter()
+                .find(|place| place["account_id"]["S"] == account);
+            let price = place.filter(|place| place.get("price").is_some());
+            let price = price.map(|place| number(place, "price"));
+            let expected = match (place, price) {
+                (None, _) => ["", "outbid"],
+                (Some(_), None) => ["leading"; 2],
+                (Some(_), Some(0)) => ["lost"; 2],
+                (Some(_), Some(_)) => ["charged"; 2],
+            };
+            let pays = price.unwrap_or_default();
+            let amounts = [number(bid, "paid"), number(bid, "amount")];
+            let led = place.map_or(amounts[1], |place| number(place, "amount"));
+            let is_so = expected.contains(&state_of(bid)) && amounts == [pays, led] && pays <= led;
+            if !is_so {
+                wrong.push(format!(
+                    "not {expected:?} at {pays}: {proposal} in {auction}"
+                ));
+            }
+            let reference = pk.replacen("JOB#", "job:", 1);
+            let captured = items.iter().filter(|((pk, sk), entry)| {
+                pk.strip_prefix("ACCOUNT#") == Some(account)
+                    && sk.starts_with("ENTRY#")
+                    && entry["reference"]["S"] == *reference
+                    && entry["type"]["S"] == "capture"
+            });
+            if captured.count() != usize::from(pays > 0) {
+                wrong.push(format!("not paid as often as it was sold: {proposal}"));
+            }
         }
     }
     wrong
@@ -401,7 +491,8 @@ fn wrong_with_jobs(items: &Items) -> Vec<String> {
                     && matches!(item["type"]["S"].as_str(), Some("spend" | "return"))
             });
             let moved: i64 = entries.map(|(_, entry)| number(entry, "amount")).sum();
-            if returned > amount || moved != returned - amount {
+            let of_bid = returned_of(&proposal["bid"]["M"]);
+            if returned > amount || moved != returned - amount + of_bid {
                 wrong.push(format!("{moved} by the journal: {proposal}"));
             }
         }

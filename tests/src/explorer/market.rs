@@ -11,6 +11,7 @@ use connects::ledger::{Context, Ledger, Outcome};
 use serde_json::{Value, json};
 
 use super::acts::{Act, Scene, Told, account, key, other, swept, text, told};
+use super::auctions;
 use crate::table::{at, instant};
 
 /// When the job was posted, proposals were made on it, and it was closed.
@@ -19,7 +20,7 @@ const PROPOSED: &str = "2025-02-03T12:00:00Z";
 const CLOSED: &str = "2025-02-05T11:00:00Z";
 
 /// What a proposal costs: it takes what is left of one lot and a part of the next.
-const COST: u64 = 8;
+pub const COST: u64 = 8;
 
 /// What one costs after the price has changed.
 const NEW_COST: u64 = 9;
@@ -80,8 +81,8 @@ fn propose(most: u64) -> ProposeCommand {
 pub async fn prepare(ledger: &Ledger, scene: Scene) {
     let closed_for = match scene {
         Scene::New | Scene::Quiet | Scene::Due => return,
-        Scene::Posted | Scene::Proposed => None,
-        Scene::Cancelled => Some(ClosureReason::ClientCancelled),
+        Scene::Posted | Scene::Proposed | Scene::Led | Scene::Over | Scene::Releasing => None,
+        Scene::Cancelled | Scene::Dropped => Some(ClosureReason::ClientCancelled),
         Scene::Expired => Some(ClosureReason::Expired),
     };
     let (id, post) = (job(), post(COST));
@@ -96,6 +97,7 @@ pub async fn prepare(ledger: &Ledger, scene: Scene) {
             .await
             .unwrap();
     }
+    auctions::prepare(ledger, scene).await;
     if let Some(reason) = closed_for {
         ledger.close(&at(CLOSED), &id, reason).await.unwrap();
     }
@@ -173,7 +175,8 @@ impl Deed {
     }
 }
 
-fn job_view(view: JobView) -> Told {
+/// A job, told as it stands.
+pub fn job_view(view: JobView) -> Told {
     let mut all = json!(view);
     let [state, returns] = ["state", "returns"].map(|name| all[name].take());
     Told::Job {
@@ -196,9 +199,10 @@ pub fn existing(mut view: Value) -> Told {
 fn proposal_view(view: ProposalView) -> Told {
     let mut all = json!(view);
     let balance = all["balance"].take();
-    Told::Proposal {
+    let told = Told::Proposal {
         fixed: format!("{} {}", view.job_id, view.cost),
         now: all.to_string(),
         balance: balance.to_string(),
-    }
+    };
+    auctions::whole(view.boost_state, view.balance, told)
 }

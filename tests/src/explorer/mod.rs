@@ -6,6 +6,7 @@
 //! The code under test is the ledger itself over its store and the SDK; only the wire is ours.
 
 pub mod acts;
+pub mod auctions;
 pub mod check;
 pub mod desk;
 pub mod holds;
@@ -34,6 +35,10 @@ use world::{Items, StateId, Tamper, honest};
 
 /// No case has more points.
 const MOST_POINTS: usize = 1_000_000;
+
+/// Bytes of stack: one poll goes through every operation that a scene is made of, and through all that they
+/// call, and a build for tests keeps what each has apart.
+const STACK: usize = 16 << 20;
 
 /// Violations that a report describes.
 const DESCRIBED: usize = 2;
@@ -200,6 +205,10 @@ impl Explorer {
 
     /// Explores a case.
     pub fn explore(&mut self, case: &Case, bounds: Bounds) -> Report {
+        stacker::grow(STACK, || self.explored(case, bounds))
+    }
+
+    fn explored(&mut self, case: &Case, bounds: Bounds) -> Report {
         let Self {
             runtime,
             desk,
@@ -528,6 +537,101 @@ pub fn hold_triples() -> Vec<Case> {
         (Scene::Due, [part, sweep, sweep]),
         (Scene::Due, [sweep, Spend, hold]),
         (Scene::Due, [release, SweepExpiry, Spend]),
+    ]
+    .into_iter()
+    .map(|(scene, deeds)| {
+        let acts: Vec<_> = deeds.into_iter().zip(0..).collect();
+        case(scene, &acts)
+    })
+    .collect()
+}
+
+/// Pairs about an auction: bids over both accounts, and what ends it.
+pub fn auction_pairs() -> Vec<Case> {
+    use Deed::{Auction, Job, Spend, Suspend};
+    use auctions::Deed::{
+        Bid, BidElsewhere, Hire, Interaction, Propose, ProposeElsewhere, Raise, Read, Sweep,
+    };
+    use market::Deed::{Close, ReadProposal, Settle, Withdraw};
+    let close = Job(Close(ClientCancelled));
+    let settle = Job(Settle(ClientCancelled));
+    let [bid, raise, elsewhere, hire] = [Bid, Raise, BidElsewhere, Hire].map(Auction);
+    let [looked, sweep, read, mine] = [
+        Auction(Interaction),
+        Auction(Sweep),
+        Auction(Read),
+        Job(ReadProposal),
+    ];
+    let (withdraw, expired) = (Job(Withdraw), Job(Close(Expired)));
+    // Each of the first with each of the others, and all of the first with each other.
+    let lists = [
+        (
+            Scene::Posted,
+            vec![Auction(Propose)],
+            vec![Auction(ProposeElsewhere), close, hire, sweep, read, Spend],
+        ),
+        (
+            Scene::Proposed,
+            vec![bid],
+            vec![elsewhere, close, hire, withdraw, read, mine, Spend, Suspend],
+        ),
+        (
+            Scene::Led,
+            vec![elsewhere],
+            vec![
+                raise, looked, hire, close, expired, sweep, withdraw, read, mine, Spend, Suspend,
+            ],
+        ),
+        (
+            Scene::Led,
+            vec![looked, hire],
+            vec![raise, close, sweep, withdraw, read, mine, Spend],
+        ),
+        (
+            Scene::Over,
+            vec![sweep, hire],
+            vec![raise, looked, close, withdraw, read, mine, Spend, Suspend],
+        ),
+        (
+            Scene::Dropped,
+            vec![settle, sweep],
+            vec![raise, looked, hire, withdraw, read, mine, Spend],
+        ),
+        (
+            Scene::Releasing,
+            vec![sweep, raise],
+            vec![close, withdraw, read, mine, hire, Spend, Suspend],
+        ),
+    ];
+    let different = lists.into_iter().flat_map(|(scene, these, those)| {
+        let with_those = |(n, one): (usize, &Deed)| {
+            let others = these[n..].iter().chain(&those);
+            let both = others.map(|other| case(scene, &[(*one, 0), (*other, 1)]));
+            both.collect::<Vec<_>>()
+        };
+        these
+            .iter()
+            .enumerate()
+            .flat_map(with_those)
+            .collect::<Vec<_>>()
+    });
+    let twice = [
+        (Scene::Posted, Auction(Propose)),
+        (Scene::Proposed, bid),
+        (Scene::Led, raise),
+    ];
+    let twice = twice.map(|(scene, deed)| case(scene, &[(deed, 0), (deed, 0)]));
+    different.chain(twice).collect()
+}
+
+/// Chosen triples about an auction.
+pub fn auction_triples() -> Vec<Case> {
+    use auctions::Deed::{Hire, Interaction, Read, Sweep};
+    let [interaction, hire, sweep, read] = [Interaction, Hire, Sweep, Read].map(Deed::Auction);
+    [
+        (Scene::Led, [interaction, hire, sweep]),
+        (Scene::Led, [hire, sweep, Deed::Spend]),
+        (Scene::Over, [hire, sweep, read]),
     ]
     .into_iter()
     .map(|(scene, deeds)| {

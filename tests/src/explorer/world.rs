@@ -232,7 +232,7 @@ type Shard = (bool, String);
 
 fn shard_of(shard: &str) -> Shard {
     let (kind, number) = shard.split_once('#').unwrap_or_default();
-    (kind == "closure", number.to_owned())
+    (matches!(kind, "closure" | "auction"), number.to_owned())
 }
 
 /// Whether a call can change anything.
