@@ -1060,9 +1060,7 @@ fn operation(attempt: &Attempt) -> Option<(OperationId, Fingerprint)> {
             let command = RedeemCommand { code: code.clone() };
             Some((command.id(account), command.fingerprint()))
         }
-        Asked::Bid(key, command) => {
-            Some((command.id(account, key.as_ref()), command.fingerprint()))
-        }
+        Asked::Bid(Some(key), command) => Some((command.id(account, key), command.fingerprint())),
         Asked::Change(key, command) => {
             Some((PlanChangeCommand::id(account, key), command.fingerprint()))
         }
