@@ -57,7 +57,19 @@ impl Ledger {
             .once(
                 context,
                 account,
-                async || self.store.answered(account, &id).await,
+                async |judged_by| {
+                    let answered = self.store.answered(account, &id);
+                    let Some((before, _)) = judged_by else {
+                        return answered.await;
+                    };
+                    // The account may have been read after a bid of its own, and that before it.
+                    let proposal = self.store.proposal(job, account);
+                    let (answered, proposal) = future::try_join(answered, proposal).await?;
+                    match answered.is_some() || proposal == *before {
+                        true => Ok(answered),
+                        false => Err(StoreError::Lost),
+                    }
+                },
                 async |lost| {
                     let arena = self.arena(context, account, job, Some(command.amount), lost);
                     future::try_join(self.store.proposal(job, account), arena).await

@@ -40,7 +40,7 @@ impl Ledger {
             .once(
                 context,
                 account,
-                async || self.store.hold(account, &id).await,
+                async |_| self.store.hold(account, &id).await,
                 async |_| Ok(()),
                 |hold, _, ()| hold.for_request(&fingerprint),
                 |draft, ()| command.plan(draft, &id),

@@ -104,7 +104,7 @@ impl Ledger {
             .once(
                 context,
                 account,
-                async || self.store.proposal(&command.job_id, account).await,
+                async |_| self.store.proposal(&command.job_id, account).await,
                 async |lost| {
                     self.arena(context, account, &command.job_id, command.boost, lost)
                         .await

@@ -221,19 +221,20 @@ impl Ledger {
 
     /// An operation that happens once and leaves a receipt. Read together: the account, the
     /// receipt if one is `stored`, and the `facts` from outside the account that its plan needs.
-    /// `found` judges a receipt that is there already.
+    /// `found` judges a receipt that is there already. Before a refusal is told, `stored` is asked again,
+    /// with the facts that it was judged by: it is lost where they are not what they were.
     async fn once<R, F>(
         &self,
         context: &Context,
         account: &AccountId,
-        stored: impl AsyncFn() -> Result<Option<R>, StoreError>,
+        stored: impl AsyncFn(Option<&F>) -> Result<Option<R>, StoreError>,
         facts: impl AsyncFn(u32) -> Result<F, StoreError>,
         found: impl Fn(R, &Draft<'_>, &F) -> Result<R, Refusal>,
         plan: impl Fn(Draft<'_>, &F) -> Result<(R, Option<Plan>), Unplanned>,
     ) -> Result<Outcome<R>, Error> {
         self.retry(context, async |lost| {
             let (state, receipt, facts) =
-                futures::try_join!(self.store.load(account), stored(), facts(lost))?;
+                futures::try_join!(self.store.load(account), stored(None), facts(lost))?;
             let state = state.ok_or(Refusal::AccountNotFound)?;
             if let Some(receipt) = receipt {
                 let settled = self.settle(context, state);
@@ -253,7 +254,7 @@ impl Ledger {
                 Err(Unplanned::Refused(refusal)) if present(Defect::RefusalAtOnce) => {
                     Err(refusal.into())
                 }
-                Err(Unplanned::Refused(refusal)) => match stored().await? {
+                Err(Unplanned::Refused(refusal)) => match stored(Some(&facts)).await? {
                     None => Err(refusal.into()),
                     Some(receipt) => {
                         let receipt = found(receipt, &draft, &facts)?;

@@ -29,7 +29,7 @@ impl Ledger {
             .once(
                 context,
                 account,
-                async || self.store.receipt(account, &id).await,
+                async |_| self.store.receipt(account, &id).await,
                 async |_| Ok(()),
                 |receipt, _, ()| receipt.for_request(&fingerprint),
                 |draft, ()| command.plan(draft, &id),
@@ -56,7 +56,7 @@ impl Ledger {
             .once(
                 context,
                 account,
-                async || self.store.receipt(account, &id).await,
+                async |_| self.store.receipt(account, &id).await,
                 async |_| match &command.of {
                     // Refunds and redemptions have receipts too; what they brought is not refunded.
                     RefundOf::SpendId(spend) if spend.is(Operation::Spend) => {
@@ -95,7 +95,7 @@ impl Ledger {
             .once(
                 context,
                 account,
-                async || self.store.receipt(account, &id).await,
+                async |_| self.store.receipt(account, &id).await,
                 async |lost| {
                     let promo = self.store.promo(code).await?;
                     let slots = match &promo {
@@ -141,7 +141,7 @@ impl Ledger {
             .once(
                 context,
                 account,
-                async || self.store.answered::<RewardAnswer>(account, &id).await,
+                async |_| self.store.answered::<RewardAnswer>(account, &id).await,
                 async |_| match command.job_id() {
                     Some(job) => self.store.proposal(job, account).await,
                     None => Ok(None),

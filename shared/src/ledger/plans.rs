@@ -25,7 +25,7 @@ impl Ledger {
             .once(
                 context,
                 account,
-                async || self.store.answered(account, &id).await,
+                async |_| self.store.answered(account, &id).await,
                 async |_| Ok(()),
                 |receipt, _, ()| receipt.for_request(&fingerprint),
                 |draft, ()| command.plan(draft, &id),
