@@ -369,8 +369,30 @@ impl Evidence<'_> {
     }
 
     fn receipt(&self, attempt: &Attempt) -> Option<&ReceiptRow> {
+        let partition = self.partition(&attempt.account)?;
+        if attempt.is_a_keyless_bid() {
+            let done = matches!(attempt.heard, Heard::Done { .. });
+            let own = |receipt: &&ReceiptRow| done && self.may_be_its_own(attempt, receipt);
+            return partition.operations().find(own);
+        }
         let (id, _) = operation(attempt)?;
-        self.partition(&attempt.account)?.operation(&id)
+        partition.operation(&id)
+    }
+
+    /// Whether a bid without a key, whose id nobody else knows, may have left that receipt.
+    fn may_be_its_own(&self, attempt: &Attempt, receipt: &ReceiptRow) -> bool {
+        let same = match &attempt.asked {
+            Asked::Bid(_, command) => receipt.fingerprint == command.fingerprint(),
+            _ => false,
+        };
+        let tick = self.tick(&attempt.account, receipt.entry.get());
+        tick.is_ok_and(|tick| match &attempt.heard {
+            Heard::Done { said, .. } => {
+                same && receipt.answer.as_ref() == Some(said)
+                    && (attempt.begun..attempt.ended).contains(&tick)
+            }
+            _ => same && attempt.begun < tick,
+        })
     }
 
     fn bought(
@@ -984,11 +1006,14 @@ impl Evidence<'_> {
                 let mut applied = 0;
                 let mut asked_for = false;
                 for attempt in self.attempts {
-                    let asks = attempt.account.as_str() == account
-                        && operation(attempt).is_some_and(|(id, fingerprint)| {
+                    let keyless = attempt.is_a_keyless_bid();
+                    let asks = match keyless {
+                        true => self.may_be_its_own(attempt, receipt),
+                        false => operation(attempt).is_some_and(|(id, fingerprint)| {
                             id == receipt.id && fingerprint == receipt.fingerprint
-                        });
-                    if !asks {
+                        }),
+                    };
+                    if !asks || attempt.account.as_str() != account {
                         continue;
                     }
                     match &attempt.heard {
@@ -997,7 +1022,7 @@ impl Evidence<'_> {
                             said: words,
                         } => {
                             said.insert(words.to_string());
-                            applied += u32::from(!replayed);
+                            applied += u32::from(!replayed && !keyless);
                             // Its own answer was lost on the way to itself.
                             asked_for |= attempt.begun < tick && tick < attempt.ended;
                         }
@@ -1042,7 +1067,8 @@ fn has_a_natural_key(attempt: &Attempt) -> bool {
     )
 }
 
-/// The operation that a request with a receipt is, and what it must agree with.
+/// The operation that a request with a receipt is, and what it must agree with; none where nobody else
+/// knows its id.
 fn operation(attempt: &Attempt) -> Option<(OperationId, Fingerprint)> {
     let account = &attempt.account;
     match &attempt.asked {

@@ -132,6 +132,13 @@ pub struct Attempt {
     pub heard: Heard,
 }
 
+impl Attempt {
+    /// Whether nobody but itself can know its effect for its own.
+    pub fn is_a_keyless_bid(&self) -> bool {
+        matches!(self.asked, Asked::Bid(None, _))
+    }
+}
+
 /// A few accounts, and everything that was asked about them.
 #[derive(Debug)]
 pub struct World {
