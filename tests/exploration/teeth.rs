@@ -3,6 +3,7 @@
 
 use connects::domain::closure::ClosureReason::{self, ClientCancelled, Fraud};
 use connects_tests::explorer::acts::{Deed, Scene};
+use connects_tests::explorer::badges::Deed::{Renew, TurnOff};
 use connects_tests::explorer::holds::Deed::{Capture, Release};
 use connects_tests::explorer::market::Deed::{Close, Hire, Propose, Settle};
 use connects_tests::explorer::operation::Grain;
@@ -97,13 +98,17 @@ fn a_hold_written_over_whatever_it_was(call: &mut Call) {
     unconditional(call, |action| key(action, "sk").starts_with("RECEIPT#ho_"));
 }
 
+fn a_badge_charged_whatever_has_become_of_it(call: &mut Call) {
+    unconditional(call, |action| key(action, "sk") == "SETTING#BADGE");
+}
+
 #[test]
 fn what_a_safeguard_is_for_goes_wrong_without_it() {
     use Deed::{Buy, Open, OpenSecond, Recover, Redeem, RedeemElsewhere, Refund, Spend, SpendOne};
-    use Scene::{Cancelled, Expired, New, Posted, Quiet};
+    use Scene::{Badged, Cancelled, Expired, New, Posted, Quiet};
     let job = Deed::Job;
     type Safeguard = (&'static str, Tamper, Scene, Vec<(Deed, usize)>);
-    let safeguards: [Safeguard; 11] = [
+    let safeguards: [Safeguard; 12] = [
         ("the lock", no_lock, Quiet, vec![(SpendOne, 0), (Redeem, 1)]),
         (
             "the lock and the lots",
@@ -172,6 +177,12 @@ fn what_a_safeguard_is_for_goes_wrong_without_it() {
             a_hold_written_over_whatever_it_was,
             Quiet,
             vec![(Deed::Hold(Capture), 0), (Deed::Hold(Release), 1)],
+        ),
+        (
+            "the badge's revision",
+            a_badge_charged_whatever_has_become_of_it,
+            Badged,
+            vec![(Deed::Badge(Renew), 0), (Deed::Badge(TurnOff), 1)],
         ),
     ];
     let bounds = Bounds {
