@@ -85,11 +85,15 @@ pub enum Defect {
     LateTieWins,
     /// A winner pays one more than the best bid that lost, also where that is more than they bid.
     PaysBeyondBid,
+    /// A badge's week is charged whatever has become of the badge.
+    BadgeOverwritten,
+    /// A week's price is fixed whether it has one or not.
+    PriceOverwritten,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::NoLock,
         Self::NoConditions,
         Self::StalePlan,
@@ -128,6 +132,8 @@ impl Defect {
         Self::LoserForgotten,
         Self::LateTieWins,
         Self::PaysBeyondBid,
+        Self::BadgeOverwritten,
+        Self::PriceOverwritten,
     ];
 }
 

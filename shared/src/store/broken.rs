@@ -70,6 +70,7 @@ mod planted {
                 || (sk.starts_with(PROPOSAL_PREFIX) && present(Defect::ProposalOverwritten))
                 || (sk == keys::JOB && present(Defect::JobOverwritten))
                 || (sk == keys::AUCTION && present(Defect::AuctionOverwritten))
+                || (sk == keys::BADGE && present(Defect::BadgeOverwritten))
                 || (hold && present(Defect::HoldOverwritten))
                 || (sk == keys::PERSON && present(Defect::SignupTwice))
                 || (put.item.contains_key("status") && present(Defect::CreditedTwice));

@@ -25,6 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auctions::{self, Standing, Told};
+use super::badges::Badges;
 use super::snapshot::{HoldRow, Partition, ProposalRow, ReceiptRow, Snapshot};
 use super::state::{Moment, Moments, hold_entries};
 use super::world::{Asked, Attempt, Heard};
@@ -40,6 +41,8 @@ pub struct Evidence<'e> {
     pub committed: &'e BTreeMap<(String, u64), u64>,
     /// When each item of a job was written first.
     pub first: &'e BTreeMap<(String, String), u64>,
+    /// What was written of badges.
+    pub badges: &'e Badges,
     /// What was asked and heard.
     pub attempts: &'e [Attempt],
     /// The rules.
@@ -66,15 +69,17 @@ impl Evidence<'_> {
         self.ends()?;
         self.before_closures()?;
         self.rankings()?;
+        self.badges()?;
         self.in_order()
     }
 
-    fn partition(&self, account: &AccountId) -> Option<&Partition> {
+    /// An account as it is at the end.
+    pub fn partition(&self, account: &AccountId) -> Option<&Partition> {
         self.snapshot.partitions.get(account.as_str())
     }
 
     /// When an entry was written.
-    fn tick(&self, account: &AccountId, entry: u64) -> Result<u64, String> {
+    pub fn tick(&self, account: &AccountId, entry: u64) -> Result<u64, String> {
         let key = (format!("ACCOUNT#{account}"), entry);
         let tick = self.committed.get(&key).copied();
         tick.ok_or_else(|| format!("nobody wrote entry {entry} of {account}"))
@@ -82,7 +87,7 @@ impl Evidence<'_> {
 
     /// The states that somebody could see who began and ended then. Who is refused has not seen
     /// the request done.
-    fn visible(&self, attempt: &Attempt) -> &[Moment] {
+    pub fn visible(&self, attempt: &Attempt) -> &[Moment] {
         let Some(moments) = self.moments.get(attempt.account.as_str()) else {
             return &[];
         };
@@ -107,12 +112,13 @@ impl Evidence<'_> {
     }
 
     /// Whether there was such a state.
-    fn saw(&self, attempt: &Attempt, what: &str, saw: impl Fn(&Moment) -> bool) -> Checked {
+    pub fn saw(&self, attempt: &Attempt, what: &str, saw: impl Fn(&Moment) -> bool) -> Checked {
         let visible = self.visible(attempt);
         ensure(visible.iter().any(saw), || format!("{what} at no time"))
     }
 
-    fn balance(&self, attempt: &Attempt, moment: &Moment) -> (u64, u64) {
+    /// What somebody who saw that was told to be available and owed.
+    pub fn balance(&self, attempt: &Attempt, moment: &Moment) -> (u64, u64) {
         let partition = self.partition(&attempt.account);
         let profile = partition.and_then(|partition| partition.profile.as_ref());
         profile.map_or((0, 0), |profile| {
@@ -219,6 +225,10 @@ impl Evidence<'_> {
                 self.stood(attempt, job, state, &said["amount"], &said["charged"])
             }
             Asked::LookAtBids(job) => self.ranked_then(attempt, job, said),
+            Asked::PutBadge(_) | Asked::TurnBadgeOff | Asked::LookAtBadge => {
+                self.told_of_a_badge(attempt, replayed, said)
+            }
+            Asked::LookAtPrice => self.told_of_prices(attempt, said),
             Asked::LookAtJob(job) => {
                 let closed = self.closed(job);
                 let possible = match said["state"].as_str() {
@@ -482,6 +492,12 @@ impl Evidence<'_> {
             }
             Refusal::AuctionClosed | Refusal::BidNotRaised { .. } | Refusal::BidTooLow { .. } => {
                 self.refused_by_the_bids(attempt, refusal)
+            }
+            Refusal::BadgeNotFound => {
+                let begun = self.badges.begun(&attempt.account);
+                ensure(begun.is_none_or(|at| at > attempt.begun), || {
+                    "it was there".to_owned()
+                })
             }
             Refusal::HoldNotFound => match &attempt.asked {
                 Asked::EndHold(_, id, _) => {

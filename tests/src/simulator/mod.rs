@@ -10,6 +10,7 @@
 
 mod answers;
 mod auctions;
+mod badges;
 mod snapshot;
 mod state;
 mod world;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use connects::domain::account::{Kind, Open};
 use connects::domain::auction::{BoostPolicy, Pricing};
+use connects::domain::badge::PriceFormula;
 use connects::domain::ids::{AccountId, JobId, PersonId, PromoCode};
 use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::promo::{PromoKind, Terms};
@@ -39,8 +41,9 @@ use crate::faults::{ALL_DONE, Fault, Faults, weather};
 use crate::table::instant;
 use crate::wire::Emulated;
 use answers::Evidence;
+use badges::Badges;
 use snapshot::Snapshot;
-use world::{Attempt, Heard, World};
+use world::{Attempt, BADGES, Heard, World};
 
 /// The table's name.
 const TABLE: &str = "simulated";
@@ -164,6 +167,7 @@ impl Simulator {
         let mut policy = self.policy.clone();
         policy.lots.valid_months = *[1, 2, 12, 12].get(fastrand::usize(0..4)).unwrap_or(&12);
         policy.boost = boost();
+        policy.badge.price = prices();
         let epoch = epoch();
         let world = World {
             jobs: jobs(epoch, policy.boost.open_hours),
@@ -177,6 +181,7 @@ impl Simulator {
             market: *[10, 30, 80].get(fastrand::usize(0..3)).unwrap_or(&30),
             bidding: *[0, 25, 60].get(fastrand::usize(0..3)).unwrap_or(&25),
             holding: *[0, 10, 40].get(fastrand::usize(0..3)).unwrap_or(&10),
+            badging: *[0, 0, 15, 40].get(fastrand::usize(0..4)).unwrap_or(&0),
             streamed: RefCell::default(),
             attempts: RefCell::default(),
             requests: RefCell::default(),
@@ -243,11 +248,17 @@ async fn burst(world: &World) {
     );
 }
 
-/// The schedules run until nothing is due; unless `all` do, only those of payments, closures, bids
-/// and holds.
+/// The schedules run until nothing is due; unless `all` do, only those of payments, closures, bids,
+/// badges and holds.
 async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), String> {
     let open = |(_, what): &&(String, String)| {
-        let words = ["RECEIPT#", "CLOSURE#", "AUCTION", "PROPOSAL#"];
+        let words = [
+            "RECEIPT#",
+            "CLOSURE#",
+            "AUCTION",
+            "PROPOSAL#",
+            "SETTING#BADGE",
+        ];
         all || words.iter().any(|word| what.contains(word))
     };
     for round in 0..ROUNDS {
@@ -271,6 +282,7 @@ async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), Str
             (3, "AUCTION"),
             (3, "PROPOSAL#"),
             (4, "RECEIPT#pu_"),
+            (BADGES, "SETTING#BADGE"),
         ] {
             if !due.iter().any(|(_, what)| what.contains(word)) {
                 continue;
@@ -303,11 +315,13 @@ async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<(), St
         loaded.map_err(|why| format!("does not load: {why}"))?;
     }
     let attempts = world.attempts.borrow();
+    let badges = Badges::read(&world.faults.badges_written())?;
     let evidence = Evidence {
         snapshot: &snapshot,
         moments: &moments,
         committed: &world.faults.committed(),
         first: &world.faults.first_written(),
+        badges: &badges,
         attempts: &attempts,
         policy,
     };
@@ -361,6 +375,17 @@ fn boost() -> BoostPolicy {
             true => Pricing::PayAsBid,
             false => Pricing::NextPlusOne,
         },
+    }
+}
+
+/// A price that each badge that is on makes higher.
+fn prices() -> PriceFormula {
+    PriceFormula {
+        base: Connects::new(fastrand::u64(1..=4)),
+        step: Connects::new(fastrand::u64(1..=4)),
+        every: 1,
+        minimum: Connects::new(fastrand::u64(1..=2)),
+        maximum: Connects::new(fastrand::u64(8..=20)),
     }
 }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use chrono::NaiveDate;
 use connects::domain::account::{Balance, Kind, Plan, Status};
 use connects::domain::auction::Auction;
-use connects::domain::badge::{Badge, WeekPrice};
+use connects::domain::badge::{Badge, OffReason, WeekPrice};
 use connects::domain::bid::BidState;
 use connects::domain::closure::{Closure, ClosureReason};
 use connects::domain::hold::{Ended, HoldState};
@@ -73,6 +73,8 @@ pub struct Partition {
     pub holds: BTreeMap<String, HoldRow>,
     /// Its badge, once it asked for one.
     pub badge: Option<Badge>,
+    /// What its holder is told of a badge that went off.
+    pub notices: Vec<NoticeRow>,
 }
 
 /// One job.
@@ -142,6 +144,23 @@ impl BidRow {
     pub fn is_held(&self) -> bool {
         matches!(self.bid_state, BidState::Leading | BidState::Releasing)
     }
+}
+
+/// What a holder is told of a badge that went off, as it is stored.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct NoticeRow {
+    /// The end of the last week that was paid for.
+    #[serde(with = "as_text")]
+    pub paid_until: Time,
+    /// Why it went off.
+    pub off_reason: OffReason,
+    /// What a week would have cost.
+    pub price: Connects,
+    /// What it might have cost.
+    pub max_weekly: Connects,
+    /// When that was seen.
+    #[serde(with = "as_text")]
+    pub noticed_at: Time,
 }
 
 /// A hold as it is stored.
@@ -450,6 +469,7 @@ impl Partition {
                 self.receipts.insert(receipt.id.to_string(), receipt);
             }
             "SETTING" => self.badge = Some(read(item)?),
+            "SEEN" if sk.starts_with("SEEN#badge_off#") => self.notices.push(read(item)?),
             "SEEN" => {}
             _ => return Err(format!("no such item: {item}")),
         }
@@ -457,7 +477,11 @@ impl Partition {
     }
 }
 
-fn read<T: DeserializeOwned>(item: &Value) -> Result<T, String> {
+/// Reads an item.
+///
+/// # Errors
+/// Says what is not as it should be.
+pub fn read<T: DeserializeOwned>(item: &Value) -> Result<T, String> {
     T::deserialize(item).map_err(|why| format!("{why}: {item}"))
 }
 
@@ -475,7 +499,8 @@ fn plain(attribute: &Value) -> Value {
     }
 }
 
-fn plain_item(item: &Value) -> Value {
+/// An item without DynamoDB's way of writing values.
+pub fn plain_item(item: &Value) -> Value {
     let members = item.as_object().into_iter().flatten();
     let members = members.map(|(name, value)| (name.clone(), plain(value)));
     Value::Object(members.collect::<Map<_, _>>())

@@ -20,10 +20,10 @@ use connects::domain::units::Connects;
 use connects::store::SandboxCharge;
 use serde_json::{Value, json};
 
-use super::auctions;
 use super::snapshot::{
     BidRow, HoldRow, JobPartition, Partition, ProfileRow, ProposalRow, ReceiptRow, Snapshot,
 };
+use super::{auctions, badges};
 use crate::model::Model;
 
 /// What comes back can be used for so many days more, by the built-in policy.
@@ -70,7 +70,7 @@ impl Moment {
 
 impl Moment {
     /// Time does not go back within a journal.
-    fn now(&self, now: Time) -> Time {
+    pub fn now(&self, now: Time) -> Time {
         self.model.at().map_or(now, |at| at.max(now))
     }
 
@@ -113,7 +113,11 @@ impl Moment {
 pub fn check(snapshot: &Snapshot) -> Result<BTreeMap<String, Moments>, String> {
     let mut all = BTreeMap::new();
     for (id, partition) in &snapshot.partitions {
-        let moments = account(partition).map_err(|why| format!("account {id}: {why}"))?;
+        let checked = account(partition).and_then(|moments| {
+            badges::paid(partition, &snapshot.prices)?;
+            Ok(moments)
+        });
+        let moments = checked.map_err(|why| format!("account {id}: {why}"))?;
         all.insert(id.clone(), moments);
     }
     persons(snapshot)?;
@@ -237,6 +241,8 @@ fn receipts(partition: &Partition) -> Result<(), String> {
     for entry in &partition.journal {
         let prefix = match (entry.entry_type, entry.reason.as_str()) {
             (EntryType::Spend, "proposal") => "pr_",
+            // A badge's week is written down with the badge.
+            (EntryType::Spend, "badge") => continue,
             (EntryType::Spend, _) => "sp_",
             // A bid has a receipt, or is a proposal's.
             (EntryType::Hold, "boost") => continue,
@@ -749,7 +755,8 @@ pub fn check_returned(snapshot: &Snapshot) -> Result<(), String> {
     ensure(left.is_none(), || format!("never carried out: {left:?}"))
 }
 
-/// What holds once the runs that end holds and auctions have been: none is open whose time is over.
+/// What holds once the runs that end holds and auctions and renew badges have been: none is open whose
+/// time is over.
 ///
 /// # Errors
 /// Says which is.
@@ -761,6 +768,7 @@ pub fn check_ended(snapshot: &Snapshot, now: Time) -> Result<(), String> {
     };
     let left = holds.into_iter().find(over);
     ensure(left.is_none(), || format!("never ended: {left:?}"))?;
+    badges::check_over(snapshot, now)?;
     auctions::check_over(snapshot, now)
 }
 

@@ -25,7 +25,7 @@ use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
 use connects::domain::reward::RewardCommand;
 use connects::domain::spend::SpendCommand;
-use connects::domain::time::{Time, midnight};
+use connects::domain::time::{self, Time, midnight};
 use connects::domain::units::Connects;
 use connects::ledger::{Context, Error, Fault as Broken, Ledger, Outcome, Report};
 use connects::payments::Sandbox;
@@ -95,6 +95,14 @@ pub enum Asked {
     Interact(JobId),
     /// How the bids on a job stand.
     LookAtBids(JobId),
+    /// To turn the badge on, or to change what a week may cost.
+    PutBadge(Connects),
+    /// To turn it off.
+    TurnBadgeOff,
+    /// How it stands.
+    LookAtBadge,
+    /// What a week costs.
+    LookAtPrice,
 }
 
 /// What a client heard.
@@ -164,6 +172,8 @@ pub struct World {
     pub bidding: u32,
     /// How many of the others are about a hold.
     pub holding: u32,
+    /// How many of the rest are about the badge.
+    pub badging: u32,
     /// The closures that the stream has told of.
     pub streamed: RefCell<BTreeSet<(JobId, ClosureReason)>>,
     /// What was asked, in the order in which it ended.
@@ -176,6 +186,9 @@ pub struct World {
 
 /// How long a client gives a request, in milliseconds of the world's time.
 const PATIENCE: std::ops::RangeInclusive<u64> = 200..=9_000;
+
+/// The schedule of badges.
+pub const BADGES: u32 = 6;
 
 /// How often a client asks again at once after it heard nothing.
 const REPEATS: usize = 3;
@@ -379,6 +392,23 @@ impl World {
                 let bids = ledger.auction(context, job, |of| of == account).await?;
                 said(Outcome::Applied(bids))
             }
+            Asked::PutBadge(max_weekly) => {
+                let put = ledger.put_badge(context, account, *max_weekly);
+                let (is_new, badge) = put.await?;
+                said(match is_new {
+                    true => Outcome::Applied(badge),
+                    false => Outcome::Replayed(badge),
+                })
+            }
+            Asked::TurnBadgeOff => {
+                let badge = ledger.turn_badge_off(context, account).await?;
+                said(Outcome::Replayed(badge))
+            }
+            Asked::LookAtBadge => {
+                let badge = ledger.badge(context, account).await?;
+                said(Outcome::Replayed(badge))
+            }
+            Asked::LookAtPrice => said(Outcome::Applied(ledger.badge_price(context).await?)),
             Asked::Lots => {
                 let lots = ledger.lots(context, account).await?;
                 let sum: Connects = lots.iter().map(Lot::remaining).sum();
@@ -407,6 +437,7 @@ impl World {
         let asked = match fastrand::u32(0..100) {
             _ if chance(self.market) => self.about_a_job(),
             _ if chance(self.holding) => self.about_a_hold(&account),
+            _ if chance(self.badging) => about_a_badge(),
             0..36 => Asked::Spend(key(), spend(self.amount())),
             36..51 => self.refund().unwrap_or(Asked::Look),
             51..63 => Asked::Buy(key(), purchase()),
@@ -715,7 +746,10 @@ impl World {
     pub async fn scheduler(&self) {
         sleep(Duration::from_millis(fastrand::u64(0..300))).await;
         // Payments most often: there only the schedule goes on with what a client began.
-        let kind = fastrand::u32(0..6);
+        let kind = match fastrand::u32(0..6) {
+            _ if chance(self.badging) => BADGES,
+            kind => kind,
+        };
         let ahead = self.skew();
         let (mut until, mut runs) = (self.now(ahead), 1);
         if self.faults.strikes(Fault::Schedule) {
@@ -750,6 +784,7 @@ impl World {
             1 => self.ledger.sweep_expiry(context, until).await,
             2 => self.ledger.sweep_closures(context, until).await,
             3 => self.ledger.sweep_auctions(context, until).await,
+            BADGES => self.ledger.sweep_badges(context, until).await,
             _ => {
                 let provider = self.provider();
                 self.ledger.sweep_payments(context, &provider, until).await
@@ -757,7 +792,8 @@ impl World {
         }
     }
 
-    /// Time passes: seconds or months, often until just before a day begins.
+    /// Time passes: seconds or months, often until just before a day begins, or until a badge is to be
+    /// renewed.
     pub async fn pass(&self) {
         let hours = match fastrand::u32(0..10) {
             0..2 => 0,
@@ -773,7 +809,30 @@ impl World {
             let wait = (day - self.now(0)).num_milliseconds() - before;
             long = Duration::from_millis(wait.max(0) as u64);
         }
+        if let Some(end) = self.renewal()
+            && chance(60)
+        {
+            let late = match fastrand::u32(0..3) {
+                0 => TimeDelta::milliseconds(fastrand::i64(-3_000..3_000)),
+                1 => TimeDelta::minutes(fastrand::i64(0..70)),
+                _ => TimeDelta::hours(fastrand::i64(1..200)),
+            };
+            let wait = (end + late - self.now(0)).num_milliseconds();
+            long = Duration::from_millis(wait.max(0) as u64);
+        }
         sleep(long).await;
+    }
+
+    /// When a badge's paid week ends, as somebody was told, if that is to come.
+    fn renewal(&self) -> Option<Time> {
+        let attempts = self.attempts.borrow();
+        let mut told = attempts.iter().rev().filter_map(|attempt| {
+            let Heard::Done { said, .. } = &attempt.heard else {
+                return None;
+            };
+            time::parse(said["paid_until"].as_str()?)
+        });
+        told.next().filter(|end| *end > self.now(0))
     }
 
     /// Puts many small lots into an account, so that a spend touches more than one transaction
@@ -846,6 +905,19 @@ fn about_a_bid(job_id: JobId) -> Asked {
         15..17 => Asked::Interact(job_id),
         17..19 => Asked::LookAtBids(job_id),
         _ => Asked::LookAtProposal(job_id),
+    }
+}
+
+/// Cheap ones and dear ones, on and off.
+fn about_a_badge() -> Asked {
+    match fastrand::u32(0..20) {
+        0..11 => Asked::PutBadge(Connects::new(match fastrand::u32(0..10) {
+            0..4 => fastrand::u64(1..=8),
+            _ => fastrand::u64(8..=20),
+        })),
+        11..14 => Asked::TurnBadgeOff,
+        14..18 => Asked::LookAtBadge,
+        _ => Asked::LookAtPrice,
     }
 }
 
