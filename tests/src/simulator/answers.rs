@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use super::auctions::{self, Standing, Told};
 use super::badges::Badges;
 use super::snapshot::{HoldRow, Partition, ProposalRow, ReceiptRow, Snapshot};
-use super::state::{Moment, Moments, hold_entries};
+use super::state::{Moment, Moments, hold_entries, returned, returns_of};
 use super::world::{Asked, Attempt, Heard};
 
 /// Everything that is known of a history at its end.
@@ -993,22 +993,20 @@ impl Evidence<'_> {
             None => returnable.is_zero(),
         };
         ensure(asked_too_much, || "that much was left".to_owned())?;
-        let reference = match &command.of {
-            RefundOf::SpendId(id) => format!("spend:{id}"),
-            RefundOf::JobId(job) => format!("job:{job}"),
-        };
         let partition = self.partition(&attempt.account).ok_or("no account")?;
+        let returns = match &command.of {
+            RefundOf::SpendId(id) => returned(partition, &format!("spend:{id}")),
+            RefundOf::JobId(job) => {
+                let proposal = self.proposal(attempt, job).ok_or("no proposal")?;
+                returns_of(partition, job.as_str(), proposal).0
+            }
+        };
         self.saw(attempt, "that was left", |moment| {
-            let returns = partition.journal.iter().filter(|entry| {
-                entry.seq <= moment.model.seq()
-                    && entry.amount > 0
-                    && entry
-                        .reference
-                        .as_ref()
-                        .is_some_and(|r| r.as_str() == reference)
-            });
-            let returned: u64 = returns.map(|entry| entry.amount.unsigned_abs()).sum();
-            spend.amount.get() - returned == returnable.get()
+            let by_then = returns
+                .iter()
+                .filter(|entry| entry.seq <= moment.model.seq());
+            let returned: u64 = by_then.map(|entry| entry.amount.unsigned_abs()).sum();
+            spend.amount.get() == returned + returnable.get()
         })
     }
 

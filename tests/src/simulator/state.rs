@@ -357,7 +357,7 @@ fn is_agency(partition: &Partition) -> bool {
 }
 
 /// What came back by a reference.
-fn returned<'p>(partition: &'p Partition, reference: &str) -> Vec<&'p Entry> {
+pub fn returned<'p>(partition: &'p Partition, reference: &str) -> Vec<&'p Entry> {
     let about = |entry: &&Entry| {
         let about = entry.reference.as_ref().map(Reference::as_str);
         entry.entry_type == EntryType::Return && about == Some(reference)
@@ -366,7 +366,7 @@ fn returned<'p>(partition: &'p Partition, reference: &str) -> Vec<&'p Entry> {
 }
 
 /// What came back of a proposal's cost, and of its bid: a closure gives back all of the cost first.
-fn returns_of<'p>(
+pub fn returns_of<'p>(
     partition: &'p Partition,
     job: &str,
     proposal: &ProposalRow,
