@@ -181,7 +181,7 @@ impl Simulator {
             market: *[10, 30, 80].get(fastrand::usize(0..3)).unwrap_or(&30),
             bidding: *[0, 25, 60].get(fastrand::usize(0..3)).unwrap_or(&25),
             holding: *[0, 10, 40].get(fastrand::usize(0..3)).unwrap_or(&10),
-            badging: *[0, 0, 15, 40].get(fastrand::usize(0..4)).unwrap_or(&0),
+            badging: *[0, 0, 30, 70].get(fastrand::usize(0..4)).unwrap_or(&0),
             streamed: RefCell::default(),
             attempts: RefCell::default(),
             requests: RefCell::default(),
