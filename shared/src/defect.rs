@@ -75,11 +75,25 @@ pub enum Defect {
     OverIsOpen,
     /// What was held lapses with its lot when it is released.
     HeldLapses,
+    /// An auction is written over whatever has become of it.
+    AuctionOverwritten,
+    /// The scheduled run is not told of auctions.
+    AuctionNotDue,
+    /// Whoever loses their place is left out of the transaction that takes it.
+    LoserForgotten,
+    /// Of equal bids the later one leads.
+    LateTieWins,
+    /// A winner pays one more than the best bid that lost, also where that is more than they bid.
+    PaysBeyondBid,
+    /// A badge's week is charged whatever has become of the badge.
+    BadgeOverwritten,
+    /// A week's price is fixed whether it has one or not.
+    PriceOverwritten,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 40] = [
         Self::NoLock,
         Self::NoConditions,
         Self::StalePlan,
@@ -113,6 +127,13 @@ impl Defect {
         Self::HoldNotDue,
         Self::OverIsOpen,
         Self::HeldLapses,
+        Self::AuctionOverwritten,
+        Self::AuctionNotDue,
+        Self::LoserForgotten,
+        Self::LateTieWins,
+        Self::PaysBeyondBid,
+        Self::BadgeOverwritten,
+        Self::PriceOverwritten,
     ];
 }
 

@@ -3,12 +3,13 @@
 use connects::domain::closure::ClosureReason::{ClientCancelled, Fraud};
 use connects_tests::explorer::acts::{Deed, Scene};
 use connects_tests::explorer::auctions::Deed::{BidElsewhere, Raise};
+use connects_tests::explorer::badges::Deed::{Renew, TurnOff};
 use connects_tests::explorer::holds::Deed::{Capture, CapturePart, Release, Sweep};
 use connects_tests::explorer::market::Deed::{Close, Propose, Refund, Settle, Withdraw};
 use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::{
-    Bounds, Case, Explorer, auction_pairs, case, explore_all, hold_pairs, hold_triples, market,
-    market_pairs, market_triples, pairs, total,
+    Bounds, Case, Explorer, auction_pairs, badge_pairs, case, explore_all, hold_pairs,
+    hold_triples, market, market_pairs, market_triples, pairs, total,
 };
 
 fn job(deed: market::Deed) -> Deed {
@@ -55,6 +56,11 @@ fn pairs_about_an_auction() {
     all_fine(&cases, 0);
 }
 
+#[test]
+fn every_pair_about_a_badge() {
+    all_fine(&badge_pairs(), 0);
+}
+
 /// `cargo local explore` does this with every pair.
 #[test]
 fn pairs_with_a_call_that_goes_wrong() {
@@ -82,6 +88,10 @@ fn pairs_with_a_call_that_goes_wrong() {
         case(
             Scene::Due,
             &[(Deed::Hold(Capture), 0), (Deed::Hold(Release), 1)],
+        ),
+        case(
+            Scene::Badged,
+            &[(Deed::Badge(Renew), 0), (Deed::Badge(TurnOff), 1)],
         ),
     ];
     all_fine(&cases, 1);

@@ -4,6 +4,7 @@
 use connects::domain::closure::ClosureReason::{self, ClientCancelled, Fraud};
 use connects_tests::explorer::acts::{Deed, Scene};
 use connects_tests::explorer::auctions::Deed::{Bid, BidElsewhere};
+use connects_tests::explorer::badges::Deed::{Renew, TurnOff};
 use connects_tests::explorer::holds::Deed::{Capture, Release};
 use connects_tests::explorer::market::Deed::{Close, Hire, Propose, Settle};
 use connects_tests::explorer::operation::Grain;
@@ -116,13 +117,17 @@ fn a_loser_left_out(call: &mut Call) {
     }
 }
 
+fn a_badge_charged_whatever_has_become_of_it(call: &mut Call) {
+    unconditional(call, |action| key(action, "sk") == "SETTING#BADGE");
+}
+
 #[test]
 fn what_a_safeguard_is_for_goes_wrong_without_it() {
     use Deed::{Buy, Open, OpenSecond, Recover, Redeem, RedeemElsewhere, Refund, Spend, SpendOne};
-    use Scene::{Cancelled, Expired, Led, New, Posted, Proposed, Quiet};
+    use Scene::{Badged, Cancelled, Expired, Led, New, Posted, Proposed, Quiet};
     let job = Deed::Job;
     type Safeguard = (&'static str, Tamper, Scene, Vec<(Deed, usize)>);
-    let safeguards: [Safeguard; 13] = [
+    let safeguards: [Safeguard; 14] = [
         ("the lock", no_lock, Quiet, vec![(SpendOne, 0), (Redeem, 1)]),
         (
             "the lock and the lots",
@@ -203,6 +208,12 @@ fn what_a_safeguard_is_for_goes_wrong_without_it() {
             a_loser_left_out,
             Led,
             vec![(Deed::Auction(BidElsewhere), 0), (Spend, 1)],
+        ),
+        (
+            "the badge's revision",
+            a_badge_charged_whatever_has_become_of_it,
+            Badged,
+            vec![(Deed::Badge(Renew), 0), (Deed::Badge(TurnOff), 1)],
         ),
     ];
     let bounds = Bounds {

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use connects::domain::account::{Amend, Status};
 use connects::domain::badge::{BadgeView, OffReason, PriceView};
+use connects::domain::draft::Draft;
 use connects::domain::ids::AccountId;
+use connects::domain::lot::Source;
 use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refusal::Refusal;
@@ -674,4 +676,25 @@ async fn a_badge_is_no_part_of_the_accounts_state() {
         .collect();
     assert!(keys.contains(&"SETTING#BADGE") && keys.contains(&"PRICE#2025-01-06"));
     assert_eq!(audit(plain.store(), &account).await.balance(), 46);
+}
+
+/// However many lots have expired that nobody has booked yet.
+#[tokio::test]
+async fn a_reader_is_told_the_balance_that_there_is() {
+    let world = World::at_price(1).await;
+    world.put(NOW, 9).await;
+    let store = world.ledger().store();
+    for _ in 0..3 {
+        let state = store.load(&world.account).await.unwrap().unwrap();
+        let mut draft = Draft::new(world.ledger().policy(), instant(NOW), state);
+        for _ in 0..40 {
+            draft.issue(Source::Reward, "test", Connects::new(1), None);
+        }
+        store.commit_if(draft.finish(vec![]).1).await.unwrap();
+    }
+    let later = "2027-06-01T12:00:00Z";
+    let account = world.ledger().account(&at(later), &world.account).await;
+    let expected = account.unwrap().balance;
+    assert_eq!(world.badge(later).await.balance, expected);
+    assert_eq!(world.turn_off(later).await.balance, expected);
 }

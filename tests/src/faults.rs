@@ -120,6 +120,17 @@ const LATE: RangeInclusive<u64> = 1..=20_000;
 /// After so long nothing that was sent is still under way.
 pub const ALL_DONE: Duration = Duration::from_secs(180);
 
+/// An item as it was written.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// When, in the numbers of `tick`.
+    pub tick: u64,
+    /// Its partition.
+    pub pk: String,
+    /// All of it, as it is on the wire.
+    pub item: Value,
+}
+
 /// The layer; nothing goes wrong until it starts.
 #[derive(Debug, Default)]
 pub struct Faults(Mutex<State>);
@@ -131,6 +142,7 @@ struct State {
     ticks: u64,
     committed: BTreeMap<(String, u64), u64>,
     first: BTreeMap<(String, String), u64>,
+    badges: Vec<Written>,
     shards: HashSet<String>,
     remembered: HashMap<String, Vec<Value>>,
 }
@@ -183,6 +195,11 @@ impl Faults {
         self.state().first.clone()
     }
 
+    /// Every write of a badge or of a week's price, whatever became of its answer.
+    pub fn badges_written(&self) -> Vec<Written> {
+        self.state().badges.clone()
+    }
+
     /// Has the emulator do it, and notes what was written and when.
     fn done(&self, call: &Call, table: &Emulated) -> Answer {
         if of_index(call) {
@@ -209,6 +226,17 @@ impl Faults {
                 let key = (pk.to_owned(), sk.to_owned());
                 state.first.entry(key).or_insert(tick);
             }
+            if let (Some(pk), Some(sk)) = (text(&item["pk"]), text(&item["sk"]))
+                && (sk == "SETTING#BADGE" || pk == "BADGE")
+                && matches!(call.operation.as_str(), "TransactWriteItems" | "PutItem")
+            {
+                let pk = pk.to_owned();
+                state.badges.push(Written {
+                    tick,
+                    pk,
+                    item: item.clone(),
+                });
+            }
             let number = text(&item["sk"]).and_then(|sk| sk.strip_prefix("ENTRY#")?.parse().ok());
             if let (Some(pk), Some(number)) = (text(&item["pk"]), number) {
                 state.committed.insert((pk.to_owned(), number), tick);
@@ -225,7 +253,8 @@ impl Faults {
         let answer = table.answer(call);
         let whole = call.request.get("ExclusiveStartKey").is_none()
             && answer.body.get("LastEvaluatedKey").is_none();
-        if whole && fastrand::bool() {
+        // A number tells nothing of what is listed.
+        if whole && answer.body.get("Items").is_some() && fastrand::bool() {
             let items = answer.body["Items"].as_array().cloned();
             let remembered = &mut self.state().remembered;
             remembered.insert(shard, items.unwrap_or_default());
@@ -242,7 +271,7 @@ impl Faults {
             .get(&shard(call))
             .into_iter()
             .flatten()
-            .filter(|item| text(&item["due_at"]) <= until)
+            .filter(|item| until.is_none() || text(&item["due_at"]) <= until)
             .cloned()
             .collect();
         listing(&items)

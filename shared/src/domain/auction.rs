@@ -14,6 +14,7 @@ use super::policy::{MAX_AMOUNT, Policy};
 use super::refusal::{Invalid, Refusal};
 use super::time::{self, Time};
 use super::units::Connects;
+use crate::defect::{Defect, present};
 
 /// Places that an auction may have. Each is an account that its end settles at once.
 const MAX_SLOTS: usize = 20;
@@ -213,7 +214,9 @@ impl Auction {
         }
         let mut next = self.next();
         next.places.retain(|place| place.account_id != *account);
-        let behind = next.places.partition_point(|place| place.amount >= amount);
+        let behind = next.places.partition_point(|place| {
+            place.amount > amount || place.amount == amount && !present(Defect::LateTieWins)
+        });
         let place = Place {
             account_id: account.clone(),
             amount,
@@ -274,6 +277,7 @@ impl Auction {
             let price = match (gives_back, self.pricing) {
                 (true, _) => Connects::ZERO,
                 (false, Pricing::PayAsBid) => place.amount,
+                (false, Pricing::NextPlusOne) if present(Defect::PaysBeyondBid) => least,
                 (false, Pricing::NextPlusOne) => least.min(place.amount),
             };
             place.price.get_or_insert(price);

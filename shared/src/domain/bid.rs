@@ -22,6 +22,7 @@ use super::settle::settle;
 use super::spend::{Charge, may_spend};
 use super::time::Time;
 use super::units::Connects;
+use crate::defect::{Defect, present};
 
 /// Entries that settling a loser may book in the winner's transaction; with more, the loser is settled
 /// and released by another.
@@ -293,7 +294,9 @@ impl Arena {
         };
         let mut guards = vec![];
         let mut beside = None;
-        if let Some(outbid) = &placed.outbid {
+        if let Some(outbid) = &placed.outbid
+            && !present(Defect::LoserForgotten)
+        {
             let rival = self.rival.as_ref();
             let rival = rival.filter(|rival| rival.proposal.account_id == *outbid);
             let bid = rival.and_then(|rival| Some((rival, rival.proposal.bid.as_deref()?)));

@@ -15,6 +15,7 @@ use crate::domain::badge::{
 };
 use crate::domain::ids::AccountId;
 use crate::domain::refusal::Refusal;
+use crate::domain::settle;
 use crate::domain::time::Time;
 use crate::domain::units::Connects;
 use crate::ledger::Attempt;
@@ -188,12 +189,14 @@ impl Ledger {
             )?;
             let state = state.ok_or(Refusal::AccountNotFound)?;
             let badge = badge.ok_or(Refusal::BadgeNotFound)?;
-            let draft = self.settle(context, state).draft;
+            let draft = self.settle(context, state.clone()).draft;
             if badge.is_ahead_of(&draft) {
                 return Err(StoreError::Lost.into());
             }
             let badge = change(badge).await?;
-            let (now, balance) = (draft.now(), draft.account().balance());
+            let now = draft.now();
+            // More may be due than goes with a command.
+            let balance = settle::view(&self.policy, context.now, state).balance();
             let view = BadgeView::of(&badge, &self.policy, now, price.price, balance);
             Ok(Attempt::Done(view))
         })

@@ -5,6 +5,7 @@ use chrono::NaiveDate;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
+use crate::defect::{Defect, present};
 use crate::domain::badge::{Badge, BadgeNotice, OffReason, WeekPrice};
 use crate::domain::ids::AccountId;
 use crate::domain::time::{self, Time};
@@ -166,7 +167,11 @@ impl Store {
     pub async fn put_badge_price(&self, price: &WeekPrice) -> Result<(), StoreError> {
         let key = keys::badge_price(price.starts_on);
         let item = to_item(keys::BADGE_PRICES.to_owned(), key, price)?;
-        self.put(item, IS_NEW, None).await
+        let condition = match present(Defect::PriceOverwritten) {
+            true => "attribute_not_exists(pk) OR attribute_exists(pk)",
+            false => IS_NEW,
+        };
+        self.put(item, condition, None).await
     }
 }
 

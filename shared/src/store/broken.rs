@@ -69,6 +69,8 @@ mod planted {
                 || ((entry || lot) && present(Defect::NoConditions))
                 || (sk.starts_with(PROPOSAL_PREFIX) && present(Defect::ProposalOverwritten))
                 || (sk == keys::JOB && present(Defect::JobOverwritten))
+                || (sk == keys::AUCTION && present(Defect::AuctionOverwritten))
+                || (sk == keys::BADGE && present(Defect::BadgeOverwritten))
                 || (hold && present(Defect::HoldOverwritten))
                 || (sk == keys::PERSON && present(Defect::SignupTwice))
                 || (put.item.contains_key("status") && present(Defect::CreditedTwice));
@@ -80,6 +82,7 @@ mod planted {
             let closure = sk.starts_with(CLOSURE_PREFIX);
             let forgotten = (lot && present(Defect::LotNotDue))
                 || (closure && present(Defect::ClosureNotDue))
+                || (sk == keys::AUCTION && present(Defect::AuctionNotDue))
                 || (hold && present(Defect::HoldNotDue));
             if forgotten {
                 put.item.remove("due_shard");

@@ -6,8 +6,8 @@ use std::time::Instant;
 use clap::Parser;
 use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::{
-    Bounds, Case, Report, auction_pairs, auction_triples, explore_all, hold_pairs, hold_triples,
-    market_pairs, market_triples, pairs, total, triples,
+    Bounds, Case, Report, auction_pairs, auction_triples, badge_pairs, explore_all, hold_pairs,
+    hold_triples, market_pairs, market_triples, pairs, total, triples,
 };
 
 /// Runs every order of events of a few operations at once, and checks each from end to end.
@@ -30,15 +30,23 @@ fn main() -> ExitCode {
     let wanted = |case: &Case| words.iter().all(|word| case.to_string().contains(word));
     let began = Instant::now();
     let mut reports: Vec<Report> = vec![];
-    let pairs = [pairs(), market_pairs(), hold_pairs(), auction_pairs()];
+    let pairs = [
+        pairs(),
+        market_pairs(),
+        hold_pairs(),
+        auction_pairs(),
+        badge_pairs(),
+    ]
+    .concat();
     let triples = [
         triples(),
         market_triples(),
         hold_triples(),
         auction_triples(),
-    ];
+    ]
+    .concat();
     for (cases, faults) in [(pairs, arguments.pairs), (triples, arguments.triples)] {
-        let cases: Vec<Case> = cases.into_iter().flatten().filter(wanted).collect();
+        let cases: Vec<Case> = cases.into_iter().filter(wanted).collect();
         println!("\n{} cases, {faults} faults", cases.len());
         let bounds = Bounds {
             faults,

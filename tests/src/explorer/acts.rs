@@ -22,7 +22,7 @@ use connects::ledger::{Error, Ledger, Outcome, Report};
 use connects::payments::Sandbox;
 use futures::future::{FutureExt, LocalBoxFuture};
 
-use super::{auctions, holds, market};
+use super::{auctions, badges, holds, market};
 use crate::table::{at, instant, spend};
 
 /// When the account was opened, and the fixed part of its life went by.
@@ -73,6 +73,8 @@ pub enum Scene {
     Releasing,
     /// The same when the first one leads and the client has cancelled the job.
     Dropped,
+    /// The quiet day, and the account's badge is on: its paid week is just over.
+    Badged,
 }
 
 impl Scene {
@@ -149,6 +151,8 @@ pub enum Deed {
     Hold(holds::Deed),
     /// Does something about an auction.
     Auction(auctions::Deed),
+    /// Does something about the badge.
+    Badge(badges::Deed),
 }
 
 /// Something that is done under an idempotency key.
@@ -179,7 +183,7 @@ pub enum Told {
         /// What may have changed since the request first took effect.
         now: String,
     },
-    /// A proposal, read together with its account's balance, but not at one moment.
+    /// A proposal or a badge, read together with its account's balance, but not at one moment.
     Proposal {
         /// What never changes.
         fixed: String,
@@ -426,6 +430,7 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
         buy(1, since, "sandbox_late").await;
     }
     Box::pin(market::prepare(ledger, scene)).await;
+    Box::pin(badges::prepare(ledger, scene, acts)).await;
 }
 
 /// What may be left open.
@@ -467,6 +472,7 @@ impl Deed {
                 | Self::Recover
                 | Self::Job(market::Deed::ProposeElsewhere)
                 | Self::Auction(_)
+                | Self::Badge(_)
         ) || self.leaves_plus()
             || self.is_of_a_job()
             || self.is_of_a_hold()
@@ -595,6 +601,7 @@ impl Act {
                 Deed::Job(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
                 Deed::Hold(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
                 Deed::Auction(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
+                Deed::Badge(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
             }
         };
         act.boxed_local()

@@ -80,7 +80,7 @@ fn propose(most: u64) -> ProposeCommand {
 /// Makes what the scene has of the job.
 pub async fn prepare(ledger: &Ledger, scene: Scene) {
     let closed_for = match scene {
-        Scene::New | Scene::Quiet | Scene::Due => return,
+        Scene::New | Scene::Quiet | Scene::Due | Scene::Badged => return,
         Scene::Posted | Scene::Proposed | Scene::Led | Scene::Over | Scene::Releasing => None,
         Scene::Cancelled | Scene::Dropped => Some(ClosureReason::ClientCancelled),
         Scene::Expired => Some(ClosureReason::Expired),

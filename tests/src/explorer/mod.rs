@@ -7,6 +7,7 @@
 
 pub mod acts;
 pub mod auctions;
+pub mod badges;
 pub mod check;
 pub mod desk;
 pub mod holds;
@@ -639,6 +640,28 @@ pub fn auction_triples() -> Vec<Case> {
         case(scene, &acts)
     })
     .collect()
+}
+
+/// Pairs about a badge: on a day without one, and when its paid week is just over.
+pub fn badge_pairs() -> Vec<Case> {
+    use Deed::{Badge, Suspend};
+    use badges::Deed::{Put, PutLess, PutMore, Read, ReadPrice, Renew, Spend, TurnOff};
+    let lists = [
+        (Scene::Quiet, Put, vec![PutMore, PutLess, ReadPrice]),
+        (
+            Scene::Badged,
+            Renew,
+            vec![Renew, PutMore, PutLess, TurnOff, Spend, Read],
+        ),
+        (Scene::Badged, TurnOff, vec![Put, Spend]),
+    ];
+    let pairs = lists.into_iter().flat_map(|(scene, one, others)| {
+        let pair = move |other| case(scene, &[(Badge(one), 0), (Badge(other), 1)]);
+        others.into_iter().map(pair)
+    });
+    let twice = case(Scene::Quiet, &[(Badge(Put), 0), (Badge(Put), 0)]);
+    let beside = case(Scene::Badged, &[(Badge(Renew), 0), (Suspend, 1)]);
+    pairs.chain([twice, beside]).collect()
 }
 
 /// Every two of them, and each with itself.

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
 use connects::domain::account::{Plan, Status};
+use connects::domain::bid::BidState;
 use connects::domain::closure::ClosureReason;
 use connects::domain::hold::{EndHold, HoldCommand, HoldState};
-use connects::domain::ids::{AccountId, Fingerprint, JobId, Operation, OperationId};
+use connects::domain::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Seq};
 use connects::domain::job::Pricing;
 use connects::domain::key::IdempotencyKey;
 use connects::domain::plan_change::PlanChangeCommand;
@@ -17,11 +19,15 @@ use connects::domain::purchase::{PurchaseCommand, PurchaseStatus};
 use connects::domain::refund::{RefundCommand, RefundOf};
 use connects::domain::refusal::Refusal;
 use connects::domain::spend::SpendCommand;
+use connects::domain::time::text;
 use connects::domain::units::Connects;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::auctions::{self, Standing, Told};
+use super::badges::Badges;
 use super::snapshot::{HoldRow, Partition, ProposalRow, ReceiptRow, Snapshot};
-use super::state::{Moment, Moments, hold_entries};
+use super::state::{Moment, Moments, hold_entries, returned, returns_of};
 use super::world::{Asked, Attempt, Heard};
 
 /// Everything that is known of a history at its end.
@@ -35,6 +41,8 @@ pub struct Evidence<'e> {
     pub committed: &'e BTreeMap<(String, u64), u64>,
     /// When each item of a job was written first.
     pub first: &'e BTreeMap<(String, String), u64>,
+    /// What was written of badges.
+    pub badges: &'e Badges,
     /// What was asked and heard.
     pub attempts: &'e [Attempt],
     /// The rules.
@@ -60,15 +68,18 @@ impl Evidence<'_> {
         self.causes()?;
         self.ends()?;
         self.before_closures()?;
+        self.rankings()?;
+        self.badges()?;
         self.in_order()
     }
 
-    fn partition(&self, account: &AccountId) -> Option<&Partition> {
+    /// An account as it is at the end.
+    pub fn partition(&self, account: &AccountId) -> Option<&Partition> {
         self.snapshot.partitions.get(account.as_str())
     }
 
     /// When an entry was written.
-    fn tick(&self, account: &AccountId, entry: u64) -> Result<u64, String> {
+    pub fn tick(&self, account: &AccountId, entry: u64) -> Result<u64, String> {
         let key = (format!("ACCOUNT#{account}"), entry);
         let tick = self.committed.get(&key).copied();
         tick.ok_or_else(|| format!("nobody wrote entry {entry} of {account}"))
@@ -76,7 +87,7 @@ impl Evidence<'_> {
 
     /// The states that somebody could see who began and ended then. Who is refused has not seen
     /// the request done.
-    fn visible(&self, attempt: &Attempt) -> &[Moment] {
+    pub fn visible(&self, attempt: &Attempt) -> &[Moment] {
         let Some(moments) = self.moments.get(attempt.account.as_str()) else {
             return &[];
         };
@@ -101,12 +112,13 @@ impl Evidence<'_> {
     }
 
     /// Whether there was such a state.
-    fn saw(&self, attempt: &Attempt, what: &str, saw: impl Fn(&Moment) -> bool) -> Checked {
+    pub fn saw(&self, attempt: &Attempt, what: &str, saw: impl Fn(&Moment) -> bool) -> Checked {
         let visible = self.visible(attempt);
         ensure(visible.iter().any(saw), || format!("{what} at no time"))
     }
 
-    fn balance(&self, attempt: &Attempt, moment: &Moment) -> (u64, u64) {
+    /// What somebody who saw that was told to be available and owed.
+    pub fn balance(&self, attempt: &Attempt, moment: &Moment) -> (u64, u64) {
         let partition = self.partition(&attempt.account);
         let profile = partition.and_then(|partition| partition.profile.as_ref());
         profile.map_or((0, 0), |profile| {
@@ -168,7 +180,15 @@ impl Evidence<'_> {
             Asked::Decide(job, _) | Asked::LookAtProposal(job) => {
                 let row = format!("PROPOSAL#{account}");
                 let written = self.written(job, &row).ok_or("no proposal")?;
-                ensure(written < attempt.ended, || "not proposed yet".to_owned())
+                ensure(written < attempt.ended, || "not proposed yet".to_owned())?;
+                match Option::<BidState>::deserialize(&said["boost_state"]) {
+                    Ok(Some(state)) => {
+                        let (amount, paid) = (&said["boost"], &said["boost_charged"]);
+                        self.stood(attempt, job, state, amount, paid)
+                    }
+                    Ok(None) => Ok(()),
+                    Err(why) => Err(why.to_string()),
+                }
             }
             Asked::Post(job, post) => {
                 let priced = match &post.pricing {
@@ -196,6 +216,19 @@ impl Evidence<'_> {
                     "not closed yet".to_owned()
                 })
             }
+            Asked::Bid(_, command) => {
+                self.acknowledged(attempt, replayed, said)?;
+                self.ranked_so(attempt, command.job_id.as_str(), said)
+            }
+            Asked::Interact(job) => {
+                let state = BidState::deserialize(&said["state"]).map_err(|why| why.to_string())?;
+                self.stood(attempt, job, state, &said["amount"], &said["charged"])
+            }
+            Asked::LookAtBids(job) => self.ranked_then(attempt, job, said),
+            Asked::PutBadge(_) | Asked::TurnBadgeOff | Asked::LookAtBadge => {
+                self.told_of_a_badge(attempt, replayed, said)
+            }
+            Asked::LookAtPrice => self.told_of_prices(attempt, said),
             Asked::LookAtJob(job) => {
                 let closed = self.closed(job);
                 let possible = match said["state"].as_str() {
@@ -303,6 +336,8 @@ impl Evidence<'_> {
         // What covers a debt follows in the same transaction, as do an upgrade's two grants.
         let (said, entries) = match said.get("account") {
             Some(account) => (&account["balance"], 5),
+            // What was lost before and comes back first covers a debt first.
+            None if matches!(attempt.asked, Asked::Bid(..)) => (&said["balance"], 4),
             None => (&said["balance"], 2),
         };
         self.was_left(attempt, entry, entries, said)
@@ -344,8 +379,30 @@ impl Evidence<'_> {
     }
 
     fn receipt(&self, attempt: &Attempt) -> Option<&ReceiptRow> {
+        let partition = self.partition(&attempt.account)?;
+        if attempt.is_a_keyless_bid() {
+            let done = matches!(attempt.heard, Heard::Done { .. });
+            let own = |receipt: &&ReceiptRow| done && self.may_be_its_own(attempt, receipt);
+            return partition.operations().find(own);
+        }
         let (id, _) = operation(attempt)?;
-        self.partition(&attempt.account)?.operation(&id)
+        partition.operation(&id)
+    }
+
+    /// Whether a bid without a key, whose id nobody else knows, may have left that receipt.
+    fn may_be_its_own(&self, attempt: &Attempt, receipt: &ReceiptRow) -> bool {
+        let same = match &attempt.asked {
+            Asked::Bid(_, command) => receipt.fingerprint == command.fingerprint(),
+            _ => false,
+        };
+        let tick = self.tick(&attempt.account, receipt.entry.get());
+        tick.is_ok_and(|tick| match &attempt.heard {
+            Heard::Done { said, .. } => {
+                same && receipt.answer.as_ref() == Some(said)
+                    && (attempt.begun..attempt.ended).contains(&tick)
+            }
+            _ => same && attempt.begun < tick,
+        })
     }
 
     fn bought(
@@ -431,6 +488,15 @@ impl Evidence<'_> {
                 ensure(available < required, || "there was enough".to_owned())?;
                 self.saw(attempt, "had that much", |moment| {
                     self.balance(attempt, moment).0 == available.get()
+                })
+            }
+            Refusal::AuctionClosed | Refusal::BidNotRaised { .. } | Refusal::BidTooLow { .. } => {
+                self.refused_by_the_bids(attempt, refusal)
+            }
+            Refusal::BadgeNotFound => {
+                let begun = self.badges.begun(&attempt.account);
+                ensure(begun.is_none_or(|at| at > attempt.begun), || {
+                    "it was there".to_owned()
                 })
             }
             Refusal::HoldNotFound => match &attempt.asked {
@@ -624,7 +690,10 @@ impl Evidence<'_> {
     fn refused_by_the_job(&self, attempt: &Attempt, refusal: &Refusal) -> Checked {
         let job = match &attempt.asked {
             Asked::Propose(_, command) => &command.job_id,
-            Asked::Withdraw(job)
+            Asked::Bid(_, command) => &command.job_id,
+            Asked::Interact(job)
+            | Asked::LookAtBids(job)
+            | Asked::Withdraw(job)
             | Asked::Decide(job, _)
             | Asked::Post(job, _)
             | Asked::Contract(job)
@@ -637,7 +706,21 @@ impl Evidence<'_> {
         let later = |written: Option<u64>| written.is_none_or(|at| at > attempt.begun);
         let so = match refusal {
             Refusal::JobNotFound => later(self.written(job, "JOB")),
-            Refusal::ProposalNotFound => later(self.written(job, &row)),
+            Refusal::ProposalNotFound => {
+                // Nobody bids on what was taken back, or is looked into for nothing.
+                let proposal = self.proposal(attempt, job);
+                let taken_back = proposal.is_some_and(|p| p.state == ProposalState::Withdrawn);
+                let bids = self.bids(attempt, job)?;
+                let begun = bids.first().and_then(|bid| bid.steps.first());
+                let begun = begun.map(|(entry, _)| self.tick(&attempt.account, entry.get()));
+                let nothing_bid = begun.transpose()?.is_none_or(|at| at > attempt.begun);
+                later(self.written(job, &row))
+                    || match attempt.asked {
+                        Asked::Bid(..) => taken_back,
+                        Asked::Interact(_) => nothing_bid,
+                        _ => false,
+                    }
+            }
             _ => self.closed(job).is_some_and(|at| at < attempt.ended),
         };
         ensure(so, || "it was not so".to_owned())
@@ -688,6 +771,206 @@ impl Evidence<'_> {
         Ok(())
     }
 
+    /// An account's bids on a job, one after another.
+    fn bids(&self, attempt: &Attempt, job: &JobId) -> Result<Vec<Told>, String> {
+        let partition = self.partition(&attempt.account);
+        let bids = partition.map(|partition| auctions::bids(partition, job.as_str()));
+        bids.unwrap_or(Ok(vec![]))
+    }
+
+    fn slots(&self) -> usize {
+        self.policy.boost.slots
+    }
+
+    /// A job's ranking from none to the last, bid by bid.
+    fn standings(&self, job: &str) -> Result<Vec<Standing>, String> {
+        auctions::standings(self.snapshot, job, self.slots(), |account, entry| {
+            let key = (format!("ACCOUNT#{account}"), entry.get());
+            let tick = self.committed.get(&key).copied();
+            tick.ok_or_else(|| format!("nobody wrote entry {entry} of {account}"))
+        })
+    }
+
+    /// The rankings that somebody could see who began and ended then.
+    fn visible_standings(&self, attempt: &Attempt, job: &JobId) -> Result<Vec<Standing>, String> {
+        let standings = self.standings(job.as_str())?;
+        let known = standings.partition_point(|standing| standing.tick <= attempt.begun);
+        let ended = standings.partition_point(|standing| standing.tick <= attempt.ended);
+        Ok(standings[known.saturating_sub(1)..ended].to_vec())
+    }
+
+    /// Each ranking is what the bids made it, one after another, and none came when the auction was
+    /// over: in its time, and before the first contract and the first closure.
+    fn rankings(&self) -> Checked {
+        for (id, partition) in &self.snapshot.jobs {
+            let Some(auction) = &partition.auction else {
+                continue;
+            };
+            let job = JobId::try_new(id).map_err(|why| why.to_string())?;
+            let standings = self.standings(id)?;
+            let last = standings.last().ok_or("no ranking")?;
+            let gives_back = |at| {
+                let closures = partition.closures.iter().filter(|closure| closure.at == at);
+                closures.map(|closure| closure.releases_bids()).collect()
+            };
+            auctions::check_ranking(auction, last, gives_back)?;
+            let over = self.hired(&job).into_iter().chain(self.closed(&job)).min();
+            ensure(over.is_none_or(|over| last.tick < over), || {
+                format!("over at {over:?}, {last:?}")
+            })?;
+            for account in self.snapshot.partitions.values() {
+                let bids = auctions::bids(account, id)?;
+                let steps = bids.iter().flat_map(|bid| &bid.steps);
+                for (seq, _) in steps {
+                    let entry = account.journal.iter().find(|entry| entry.seq == *seq);
+                    let in_time = entry.is_some_and(|entry| entry.at < auction.closes_at);
+                    ensure(in_time, || format!("bid too late: {entry:?}, {auction:?}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When the first contract on a job was made.
+    fn hired(&self, job: &JobId) -> Option<u64> {
+        let partition = self.snapshot.jobs.get(job.as_str())?;
+        let contracts = partition.contracts.iter();
+        let contracts = contracts.map(|account| format!("CONTRACT#{account}"));
+        contracts.filter_map(|row| self.written(job, &row)).min()
+    }
+
+    /// A bid has the rank that it was told.
+    fn ranked_so(&self, attempt: &Attempt, job: &str, said: &Value) -> Checked {
+        let receipt = self.receipt(attempt).ok_or("left no receipt")?;
+        let partition = self.partition(&attempt.account).ok_or("no account")?;
+        let bids = auctions::bids(partition, job)?;
+        let mut steps = bids.iter().flat_map(|bid| &bid.steps);
+        let own = steps.find(|(entry, _)| *entry >= receipt.entry);
+        let tick = self.tick(&attempt.account, own.ok_or("no bid")?.0.get())?;
+        let standings = self.standings(job)?;
+        let then = standings.iter().find(|standing| standing.tick == tick);
+        let rank = then.and_then(|standing| standing.rank(attempt.account.as_str()));
+        ensure(said["rank"] == json!(rank), || {
+            format!("it was {rank:?} of {then:?}")
+        })
+    }
+
+    /// The bid was so while the request was under way.
+    fn stood(
+        &self,
+        attempt: &Attempt,
+        job: &JobId,
+        state: BidState,
+        amount: &Value,
+        paid: &Value,
+    ) -> Checked {
+        let bids = self.bids(attempt, job)?;
+        let tick = |entry: Seq| self.tick(&attempt.account, entry.get()).unwrap_or(u64::MAX);
+        let stood = |bid: &Told| {
+            let end = bid.end.map_or(u64::MAX, |end| tick(end.entry));
+            let mut steps = bid.steps.iter();
+            let offered =
+                steps.any(|(entry, step)| json!(step) == *amount && tick(*entry) < attempt.ended);
+            offered
+                && match state {
+                    BidState::Leading | BidState::Releasing => {
+                        end > attempt.begun && *paid == json!(0)
+                    }
+                    _ => {
+                        bid.end
+                            .is_some_and(|end| end.state == state && *paid == json!(end.paid))
+                            && end < attempt.ended
+                    }
+                }
+        };
+        ensure(bids.iter().any(stood), || {
+            format!("was so at no time: {bids:?}")
+        })
+    }
+
+    /// The ranking was so while the request was under way, and the auction as open as it says.
+    fn ranked_then(&self, attempt: &Attempt, job: &JobId, said: &Value) -> Checked {
+        let standings = self.visible_standings(attempt, job)?;
+        let told = said["bids"].as_array().ok_or("no bids")?;
+        let told: Vec<_> = told
+            .iter()
+            .map(|bid| (&bid["amount"], &bid["mine"]))
+            .collect();
+        let account = attempt.account.as_str();
+        let so = standings.iter().any(|standing| {
+            let shown = |(amount, mine): (&Value, &Value), is: &auctions::Bidder| {
+                *amount == json!(is.amount) && *mine == json!(is.account == account)
+            };
+            let places = told.iter().zip(&standing.places);
+            let all = told.len() == standing.places.len();
+            all && said["my_rank"] == json!(standing.rank(account)) && { places }
+                .all(|(told, is)| shown(*told, is))
+        });
+        ensure(so, || format!("it was so at no time: {standings:?}"))?;
+        let over = self.hired(job).into_iter().chain(self.closed(job)).min();
+        let closes_at = said["closes_at"].as_str().unwrap_or_default();
+        let late = closes_at <= text(attempt.now).as_str();
+        ensure(
+            match said["state"].as_str() {
+                Some("open") => !late && over.is_none_or(|over| over > attempt.begun),
+                _ => late || over.is_some_and(|over| over < attempt.ended) || self.has_ended(job),
+            },
+            || "was in that state at no time".to_owned(),
+        )
+    }
+
+    /// Whether a job's auction has ended, as far as is known now.
+    fn has_ended(&self, job: &JobId) -> bool {
+        let partition = self.snapshot.jobs.get(job.as_str());
+        let auction = partition.and_then(|partition| partition.auction.as_ref());
+        auction.is_some_and(|auction| auction.end.is_some())
+    }
+
+    /// The ranking left the bid no place, or the auction was over.
+    fn refused_by_the_bids(&self, attempt: &Attempt, refusal: &Refusal) -> Checked {
+        let (job, amount) = match &attempt.asked {
+            Asked::Bid(_, command) => (&command.job_id, command.amount),
+            Asked::Propose(_, command) => {
+                (&command.job_id, command.boost.ok_or("nothing was bid")?)
+            }
+            _ => return Err("no such refusal".to_owned()),
+        };
+        let account = attempt.account.as_str();
+        let standings = self.visible_standings(attempt, job)?;
+        let so = |standing: &Standing| match refusal {
+            Refusal::BidNotRaised { bid } => {
+                let own = standing.bidder(account);
+                own.is_some_and(|own| own.amount == *bid && amount <= *bid)
+            }
+            Refusal::BidTooLow { required } => {
+                standing.required(self.slots()) == Some(*required) && amount < *required
+            }
+            _ => {
+                let own = standing.bidder(account).is_some_and(|own| own.sold);
+                let full = standing.places.len() == self.slots();
+                own || full && standing.places.iter().all(|bidder| bidder.sold)
+            }
+        };
+        let closed = *refusal == Refusal::AuctionClosed && {
+            let hired = self.hired(job).is_some_and(|at| at < attempt.ended);
+            let partition = self.snapshot.jobs.get(job.as_str());
+            let posted = partition.and_then(|partition| partition.job.as_ref());
+            let hours = TimeDelta::hours(self.policy.boost.open_hours.into());
+            let closes_at = posted.map(|job| job.posted_at + hours);
+            let late = |moment: &Moment| {
+                let now = moment
+                    .model
+                    .at()
+                    .map_or(attempt.now, |at| at.max(attempt.now));
+                closes_at.is_some_and(|at| at <= now)
+            };
+            hired || self.has_ended(job) || self.visible(attempt).iter().any(late)
+        };
+        ensure(closed || standings.iter().any(so), || {
+            format!("at no time: {standings:?}")
+        })
+    }
+
     fn spend_of(&self, attempt: &Attempt, command: &RefundCommand) -> Option<&ReceiptRow> {
         let partition = self.partition(&attempt.account)?;
         match &command.of {
@@ -710,22 +993,20 @@ impl Evidence<'_> {
             None => returnable.is_zero(),
         };
         ensure(asked_too_much, || "that much was left".to_owned())?;
-        let reference = match &command.of {
-            RefundOf::SpendId(id) => format!("spend:{id}"),
-            RefundOf::JobId(job) => format!("job:{job}"),
-        };
         let partition = self.partition(&attempt.account).ok_or("no account")?;
+        let returns = match &command.of {
+            RefundOf::SpendId(id) => returned(partition, &format!("spend:{id}")),
+            RefundOf::JobId(job) => {
+                let proposal = self.proposal(attempt, job).ok_or("no proposal")?;
+                returns_of(partition, job.as_str(), proposal).0
+            }
+        };
         self.saw(attempt, "that was left", |moment| {
-            let returns = partition.journal.iter().filter(|entry| {
-                entry.seq <= moment.model.seq()
-                    && entry.amount > 0
-                    && entry
-                        .reference
-                        .as_ref()
-                        .is_some_and(|r| r.as_str() == reference)
-            });
-            let returned: u64 = returns.map(|entry| entry.amount.unsigned_abs()).sum();
-            spend.amount.get() - returned == returnable.get()
+            let by_then = returns
+                .iter()
+                .filter(|entry| entry.seq <= moment.model.seq());
+            let returned: u64 = by_then.map(|entry| entry.amount.unsigned_abs()).sum();
+            spend.amount.get() == returned + returnable.get()
         })
     }
 
@@ -739,11 +1020,14 @@ impl Evidence<'_> {
                 let mut applied = 0;
                 let mut asked_for = false;
                 for attempt in self.attempts {
-                    let asks = attempt.account.as_str() == account
-                        && operation(attempt).is_some_and(|(id, fingerprint)| {
+                    let keyless = attempt.is_a_keyless_bid();
+                    let asks = match keyless {
+                        true => self.may_be_its_own(attempt, receipt),
+                        false => operation(attempt).is_some_and(|(id, fingerprint)| {
                             id == receipt.id && fingerprint == receipt.fingerprint
-                        });
-                    if !asks {
+                        }),
+                    };
+                    if !asks || attempt.account.as_str() != account {
                         continue;
                     }
                     match &attempt.heard {
@@ -752,7 +1036,7 @@ impl Evidence<'_> {
                             said: words,
                         } => {
                             said.insert(words.to_string());
-                            applied += u32::from(!replayed);
+                            applied += u32::from(!replayed && !keyless);
                             // Its own answer was lost on the way to itself.
                             asked_for |= attempt.begun < tick && tick < attempt.ended;
                         }
@@ -797,7 +1081,8 @@ fn has_a_natural_key(attempt: &Attempt) -> bool {
     )
 }
 
-/// The operation that a request with a receipt is, and what it must agree with.
+/// The operation that a request with a receipt is, and what it must agree with; none where nobody else
+/// knows its id.
 fn operation(attempt: &Attempt) -> Option<(OperationId, Fingerprint)> {
     let account = &attempt.account;
     match &attempt.asked {
@@ -815,6 +1100,7 @@ fn operation(attempt: &Attempt) -> Option<(OperationId, Fingerprint)> {
             let command = RedeemCommand { code: code.clone() };
             Some((command.id(account), command.fingerprint()))
         }
+        Asked::Bid(Some(key), command) => Some((command.id(account, key), command.fingerprint())),
         Asked::Change(key, command) => {
             Some((PlanChangeCommand::id(account, key), command.fingerprint()))
         }

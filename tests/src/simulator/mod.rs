@@ -9,6 +9,8 @@
 //! against the simplest model there is.
 
 mod answers;
+mod auctions;
+mod badges;
 mod snapshot;
 mod state;
 mod world;
@@ -20,6 +22,8 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use connects::domain::account::{Kind, Open};
+use connects::domain::auction::{BoostPolicy, Pricing};
+use connects::domain::badge::PriceFormula;
 use connects::domain::ids::{AccountId, JobId, PersonId, PromoCode};
 use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::promo::{PromoKind, Terms};
@@ -37,8 +41,9 @@ use crate::faults::{ALL_DONE, Fault, Faults, weather};
 use crate::table::instant;
 use crate::wire::Emulated;
 use answers::Evidence;
+use badges::Badges;
 use snapshot::Snapshot;
-use world::{Attempt, Heard, World};
+use world::{Attempt, BADGES, Heard, World};
 
 /// The table's name.
 const TABLE: &str = "simulated";
@@ -161,17 +166,22 @@ impl Simulator {
         table.await.unwrap();
         let mut policy = self.policy.clone();
         policy.lots.valid_months = *[1, 2, 12, 12].get(fastrand::usize(0..4)).unwrap_or(&12);
+        policy.boost = boost();
+        policy.badge.price = prices();
+        let epoch = epoch();
         let world = World {
+            jobs: jobs(epoch, policy.boost.open_hours),
             ledger: Ledger::new(Store::new(client, TABLE), policy),
             table: emulated.clone(),
             faults: faults.clone(),
-            epoch: epoch(),
+            epoch,
             begun: Instant::now(),
             accounts: accounts(),
             codes: vec![],
-            jobs: jobs(),
             market: *[10, 30, 80].get(fastrand::usize(0..3)).unwrap_or(&30),
+            bidding: *[0, 25, 60].get(fastrand::usize(0..3)).unwrap_or(&25),
             holding: *[0, 10, 40].get(fastrand::usize(0..3)).unwrap_or(&10),
+            badging: *[0, 0, 30, 70].get(fastrand::usize(0..4)).unwrap_or(&0),
             streamed: RefCell::default(),
             attempts: RefCell::default(),
             requests: RefCell::default(),
@@ -189,6 +199,10 @@ impl Simulator {
         join_all(openers.map(|place| world.opener(place))).await;
         let posters = (0..world.jobs.len()).map(|place| world.poster(place));
         join_all(posters).await;
+        if world.bidding > 0 && fastrand::bool() {
+            let proposers = (0..world.accounts.len()).map(|place| world.proposer(place));
+            join_all(proposers).await;
+        }
         if fastrand::u32(0..12) == 0 {
             world.faults.stop();
             let lots = fastrand::usize(110..150);
@@ -234,11 +248,18 @@ async fn burst(world: &World) {
     );
 }
 
-/// The schedules run until nothing is due; unless `all` do, only those of payments, closures and
-/// holds.
+/// The schedules run until nothing is due; unless `all` do, only those of payments, closures, bids,
+/// badges and holds.
 async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), String> {
     let open = |(_, what): &&(String, String)| {
-        all || what.contains("RECEIPT#") || what.contains("CLOSURE#")
+        let words = [
+            "RECEIPT#",
+            "CLOSURE#",
+            "AUCTION",
+            "PROPOSAL#",
+            "SETTING#BADGE",
+        ];
+        all || words.iter().any(|word| what.contains(word))
     };
     for round in 0..ROUNDS {
         let now = world.now(0);
@@ -258,7 +279,10 @@ async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), Str
             (1, "LOT#"),
             (1, "RECEIPT#ho_"),
             (2, "CLOSURE#"),
-            (3, "RECEIPT#pu_"),
+            (3, "AUCTION"),
+            (3, "PROPOSAL#"),
+            (4, "RECEIPT#pu_"),
+            (BADGES, "SETTING#BADGE"),
         ] {
             if !due.iter().any(|(_, what)| what.contains(word)) {
                 continue;
@@ -291,11 +315,13 @@ async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<(), St
         loaded.map_err(|why| format!("does not load: {why}"))?;
     }
     let attempts = world.attempts.borrow();
+    let badges = Badges::read(&world.faults.badges_written())?;
     let evidence = Evidence {
         snapshot: &snapshot,
         moments: &moments,
         committed: &world.faults.committed(),
         first: &world.faults.first_written(),
+        badges: &badges,
         attempts: &attempts,
         policy,
     };
@@ -321,13 +347,46 @@ fn accounts() -> Vec<(AccountId, Open)> {
         };
         (AccountId::try_new(&format!("a{number}")).unwrap(), open)
     };
-    (0..fastrand::u32(1..=3)).map(account).collect()
+    (0..fastrand::u32(1..=4)).map(account).collect()
 }
 
-/// A few jobs, or none.
-fn jobs() -> Vec<JobId> {
-    let job = |number| JobId::try_new(&format!("j{number}")).unwrap();
+/// A few jobs, or none: their auctions end within the first burst, some time after it or late.
+fn jobs(epoch: Time, open_hours: u32) -> Vec<(JobId, Time)> {
+    let open = TimeDelta::hours(open_hours.into());
+    let job = |number| {
+        let id = JobId::try_new(&format!("j{number}")).unwrap();
+        let left = match fastrand::u32(0..10) {
+            0..3 => TimeDelta::milliseconds(fastrand::i64(1_000..20_000)),
+            3..6 => TimeDelta::hours(fastrand::i64(1..100)),
+            _ => open - TimeDelta::hours(1),
+        };
+        (id, epoch + left - open)
+    };
     (0..fastrand::u32(0..=3)).map(job).collect()
+}
+
+/// Few places, so that many bids lose theirs.
+fn boost() -> BoostPolicy {
+    BoostPolicy {
+        slots: fastrand::usize(1..=2),
+        minimum: Connects::new(fastrand::u64(1..=2)),
+        open_hours: if fastrand::bool() { 168 } else { 8_760 },
+        pricing: match fastrand::bool() {
+            true => Pricing::PayAsBid,
+            false => Pricing::NextPlusOne,
+        },
+    }
+}
+
+/// A price that each badge that is on makes higher.
+fn prices() -> PriceFormula {
+    PriceFormula {
+        base: Connects::new(fastrand::u64(1..=4)),
+        step: Connects::new(fastrand::u64(1..=4)),
+        every: 1,
+        minimum: Connects::new(fastrand::u64(1..=2)),
+        maximum: Connects::new(fastrand::u64(8..=20)),
+    }
 }
 
 /// Some day, often one whose number not every month has.

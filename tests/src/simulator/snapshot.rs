@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 use chrono::NaiveDate;
 use connects::domain::account::{Balance, Kind, Plan, Status};
+use connects::domain::auction::Auction;
+use connects::domain::badge::{Badge, OffReason, WeekPrice};
+use connects::domain::bid::BidState;
 use connects::domain::closure::{Closure, ClosureReason};
 use connects::domain::hold::{Ended, HoldState};
 use connects::domain::ids::{
@@ -45,6 +48,8 @@ pub struct Snapshot {
     pub charges: HashMap<String, SandboxCharge>,
     /// By job.
     pub jobs: BTreeMap<String, JobPartition>,
+    /// What a week of a badge costs, by its Monday.
+    pub prices: BTreeMap<NaiveDate, WeekPrice>,
     /// What stands in the index: when it is due, and what it is.
     pub due: Vec<(String, String)>,
 }
@@ -66,6 +71,10 @@ pub struct Partition {
     pub proposals: BTreeMap<String, ProposalRow>,
     /// Its holds, by id.
     pub holds: BTreeMap<String, HoldRow>,
+    /// Its badge, once it asked for one.
+    pub badge: Option<Badge>,
+    /// What its holder is told of a badge that went off.
+    pub notices: Vec<NoticeRow>,
 }
 
 /// One job.
@@ -73,6 +82,8 @@ pub struct Partition {
 pub struct JobPartition {
     /// The job.
     pub job: Option<Job>,
+    /// The bids on it, once there was one.
+    pub auction: Option<Auction>,
     /// Why it was closed.
     pub closures: Vec<Closure>,
     /// The accounts that contracts on it were made with.
@@ -100,6 +111,56 @@ pub struct ProposalRow {
     /// The closures that it was settled for.
     #[serde(default)]
     pub settled_for: BTreeSet<ClosureReason>,
+    /// What was bid on top with it.
+    pub boost: Option<Connects>,
+    /// What is bid on top of it, or was.
+    pub bid: Option<BidRow>,
+    /// When its bid is to be looked at.
+    pub due_at: Option<String>,
+}
+
+/// A bid as it is stored.
+#[derive(Debug, Deserialize)]
+pub struct BidRow {
+    /// What it set aside.
+    #[serde(flatten)]
+    pub hold: HoldRow,
+    /// Where it stands.
+    pub bid_state: BidState,
+    /// How much was paid.
+    pub paid: Connects,
+    /// Since when its Connects are on their way back, if they are.
+    #[serde(default, with = "as_text_if_any")]
+    pub lost_at: Option<Time>,
+}
+
+impl BidRow {
+    /// How much it is.
+    pub fn amount(&self) -> Connects {
+        self.hold.taken.amount
+    }
+
+    /// Whether Connects are held for it.
+    pub fn is_held(&self) -> bool {
+        matches!(self.bid_state, BidState::Leading | BidState::Releasing)
+    }
+}
+
+/// What a holder is told of a badge that went off, as it is stored.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct NoticeRow {
+    /// The end of the last week that was paid for.
+    #[serde(with = "as_text")]
+    pub paid_until: Time,
+    /// Why it went off.
+    pub off_reason: OffReason,
+    /// What a week would have cost.
+    pub price: Connects,
+    /// What it might have cost.
+    pub max_weekly: Connects,
+    /// When that was seen.
+    #[serde(with = "as_text")]
+    pub noticed_at: Time,
 }
 
 /// A hold as it is stored.
@@ -334,6 +395,10 @@ impl Snapshot {
                 item,
                 &mut self.partitions,
             )?,
+            ("", _) if pk == "BADGE" => {
+                let price: WeekPrice = read(item)?;
+                self.prices.insert(price.starts_on, price);
+            }
             ("SANDBOX", _) => {
                 self.charges.insert(id.to_owned(), read(item)?);
             }
@@ -352,6 +417,7 @@ impl JobPartition {
     ) -> Result<(), String> {
         match row {
             "JOB" => self.job = Some(read(item)?),
+            "AUCTION" => self.auction = Some(read(item)?),
             "CLOSURE" => self.closures.push(read(item)?),
             "CONTRACT" => {
                 let sk = item["sk"].as_str().unwrap_or_default();
@@ -402,6 +468,8 @@ impl Partition {
                 let receipt: ReceiptRow = read(item)?;
                 self.receipts.insert(receipt.id.to_string(), receipt);
             }
+            "SETTING" => self.badge = Some(read(item)?),
+            "SEEN" if sk.starts_with("SEEN#badge_off#") => self.notices.push(read(item)?),
             "SEEN" => {}
             _ => return Err(format!("no such item: {item}")),
         }
@@ -409,7 +477,11 @@ impl Partition {
     }
 }
 
-fn read<T: DeserializeOwned>(item: &Value) -> Result<T, String> {
+/// Reads an item.
+///
+/// # Errors
+/// Says what is not as it should be.
+pub fn read<T: DeserializeOwned>(item: &Value) -> Result<T, String> {
     T::deserialize(item).map_err(|why| format!("{why}: {item}"))
 }
 
@@ -427,7 +499,8 @@ fn plain(attribute: &Value) -> Value {
     }
 }
 
-fn plain_item(item: &Value) -> Value {
+/// An item without DynamoDB's way of writing values.
+pub fn plain_item(item: &Value) -> Value {
     let members = item.as_object().into_iter().flatten();
     let members = members.map(|(name, value)| (name.clone(), plain(value)));
     Value::Object(members.collect::<Map<_, _>>())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Days, NaiveDate};
 use connects::domain::account::{Kind, Plan, Status};
+use connects::domain::bid::BidState;
 use connects::domain::closure::{Closure, ClosureReason, Progress, Stage};
 use connects::domain::cycle;
 use connects::domain::hold::HoldState;
@@ -20,8 +21,9 @@ use connects::store::SandboxCharge;
 use serde_json::{Value, json};
 
 use super::snapshot::{
-    HoldRow, JobPartition, Partition, ProfileRow, ProposalRow, ReceiptRow, Snapshot,
+    BidRow, HoldRow, JobPartition, Partition, ProfileRow, ProposalRow, ReceiptRow, Snapshot,
 };
+use super::{auctions, badges};
 use crate::model::Model;
 
 /// What comes back can be used for so many days more, by the built-in policy.
@@ -68,7 +70,7 @@ impl Moment {
 
 impl Moment {
     /// Time does not go back within a journal.
-    fn now(&self, now: Time) -> Time {
+    pub fn now(&self, now: Time) -> Time {
         self.model.at().map_or(now, |at| at.max(now))
     }
 
@@ -111,7 +113,11 @@ impl Moment {
 pub fn check(snapshot: &Snapshot) -> Result<BTreeMap<String, Moments>, String> {
     let mut all = BTreeMap::new();
     for (id, partition) in &snapshot.partitions {
-        let moments = account(partition).map_err(|why| format!("account {id}: {why}"))?;
+        let checked = account(partition).and_then(|moments| {
+            badges::paid(partition, &snapshot.prices)?;
+            Ok(moments)
+        });
+        let moments = checked.map_err(|why| format!("account {id}: {why}"))?;
         all.insert(id.clone(), moments);
     }
     persons(snapshot)?;
@@ -122,7 +128,8 @@ pub fn check(snapshot: &Snapshot) -> Result<BTreeMap<String, Moments>, String> {
     Ok(all)
 }
 
-fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+/// Says what does not hold.
+pub fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what()) }
 }
 
@@ -154,6 +161,9 @@ fn account(partition: &Partition) -> Result<Moments, String> {
     })?;
     receipts(partition)?;
     holds(partition, last.model.held())?;
+    for (job, proposal) in &partition.proposals {
+        auctions::bid(partition, job, proposal).map_err(|why| format!("job {job}: {why}"))?;
+    }
     purchases(partition)?;
     cycles(partition)?;
     Ok(moments)
@@ -231,7 +241,11 @@ fn receipts(partition: &Partition) -> Result<(), String> {
     for entry in &partition.journal {
         let prefix = match (entry.entry_type, entry.reason.as_str()) {
             (EntryType::Spend, "proposal") => "pr_",
+            // A badge's week is written down with the badge.
+            (EntryType::Spend, "badge") => continue,
             (EntryType::Spend, _) => "sp_",
+            // A bid has a receipt, or is a proposal's.
+            (EntryType::Hold, "boost") => continue,
             (EntryType::Hold, _) => "ho_",
             // What a closure gives back is written down with the proposal.
             (EntryType::Return, reason) if ClosureReason::of(reason).is_some() => continue,
@@ -266,15 +280,54 @@ fn receipts(partition: &Partition) -> Result<(), String> {
             };
         ensure(same, || format!("{receipt:?} is not of {entry:?}"))?;
     }
+    owners.retain(|_, receipt| !receipt.id.as_str().starts_with("bd_"));
     ensure(owners.is_empty(), || format!("no entry: {owners:?}"))?;
+    for (job, proposal) in &partition.proposals {
+        bid_receipts(partition, job, proposal)?;
+        let (cost, bid) = returns_of(partition, job, proposal);
+        returns(&cost, &proposal.charge, Connects::ZERO)?;
+        let of_bid = bid_returns(proposal.bid.as_ref(), &bid);
+        of_bid.map_err(|why| format!("{why}: {proposal:?}"))?;
+    }
     let spends = partition.receipts.values();
     let spends = spends.filter(|receipt| receipt.id.as_str().starts_with("sp_"));
-    let spends = spends.map(|spend| (format!("spend:{}", spend.id), spend));
-    let proposals = partition.proposals.iter();
-    let proposals = proposals.map(|(job, proposal)| (format!("job:{job}"), &proposal.charge));
-    spends
-        .chain(proposals)
-        .try_for_each(|(reference, spend)| returns(partition, &reference, spend))
+    let mut spends = spends.map(|spend| (format!("spend:{}", spend.id), spend));
+    spends.try_for_each(|(reference, spend)| {
+        returns(&returned(partition, &reference), spend, Connects::ZERO)
+    })
+}
+
+/// Each bid that set something aside was asked for once: by itself, or with its proposal.
+fn bid_receipts(partition: &Partition, job: &str, proposal: &ProposalRow) -> Result<(), String> {
+    let steps = auctions::bids(partition, job)?;
+    let steps = steps.iter().flat_map(|bid| &bid.steps);
+    let mut steps: BTreeMap<_, _> = steps.copied().collect();
+    if let Some(boost) = proposal.boost {
+        let first = steps.pop_first();
+        let with_it = (proposal.charge.entry.next(), boost);
+        ensure(first == Some(with_it), || {
+            format!("its bid was {first:?}: {proposal:?}")
+        })?;
+    }
+    let receipts = partition.receipts.values();
+    let receipts = receipts.filter(|receipt| receipt.id.as_str().starts_with("bd_"));
+    for receipt in receipts {
+        let Some(answer) = receipt.answer.as_ref().filter(|a| a["job_id"] == job) else {
+            continue;
+        };
+        // What was lost before comes back first, where that was left.
+        let own = steps.range(receipt.entry..).next();
+        let own = own.map(|(entry, amount)| (*entry, *amount));
+        let told = own.is_some_and(|(_, amount)| {
+            let told = (&answer["amount"], &answer["state"], &answer["charged"]);
+            told == (&json!(amount), &json!("leading"), &json!(0))
+        });
+        ensure(told, || format!("{own:?} is not of {receipt:?}"))?;
+        own.and_then(|(entry, _)| steps.remove(&entry));
+    }
+    ensure(steps.is_empty(), || {
+        format!("nobody asked for {steps:?}: {proposal:?}")
+    })
 }
 
 /// What an upgrade's transaction issued after its entry, as it is answered: the built-in policy's two
@@ -303,19 +356,49 @@ fn is_agency(partition: &Partition) -> bool {
     profile.is_some_and(|profile| profile.kind == Kind::Agency)
 }
 
-/// What came back of a spend: no more than was spent, last taken first.
-fn returns(partition: &Partition, reference: &str, spend: &ReceiptRow) -> Result<(), String> {
+/// What came back by a reference.
+pub fn returned<'p>(partition: &'p Partition, reference: &str) -> Vec<&'p Entry> {
     let about = |entry: &&Entry| {
-        entry
-            .reference
-            .as_ref()
-            .is_some_and(|r| r.as_str() == reference)
+        let about = entry.reference.as_ref().map(Reference::as_str);
+        entry.entry_type == EntryType::Return && about == Some(reference)
     };
-    let entries = partition.journal.iter().filter(about);
-    let returns = entries.filter(|entry| entry.entry_type == EntryType::Return);
+    partition.journal.iter().filter(about).collect()
+}
+
+/// What came back of a proposal's cost, and of its bid: a closure gives back all of the cost first.
+pub fn returns_of<'p>(
+    partition: &'p Partition,
+    job: &str,
+    proposal: &ProposalRow,
+) -> (Vec<&'p Entry>, Vec<&'p Entry>) {
+    let mut left = proposal.charge.amount;
+    let entries = returned(partition, &format!("job:{job}")).into_iter();
+    entries.partition(|entry| {
+        let by_closure = ClosureReason::of(entry.reason.as_str()).is_some();
+        let of_cost = !by_closure || !left.is_zero();
+        if of_cost {
+            let back = Connects::new(entry.amount.unsigned_abs());
+            left = left - back.min(left);
+        }
+        of_cost
+    })
+}
+
+/// Of a bid only what was paid comes back, and no more than that.
+fn bid_returns(bid: Option<&BidRow>, entries: &[&Entry]) -> Result<(), String> {
+    match bid.filter(|bid| bid.bid_state == BidState::Charged) {
+        None => ensure(entries.is_empty(), || {
+            format!("came back of no bid that was paid: {entries:?}")
+        }),
+        Some(bid) => returns(entries, &bid.hold.taken, bid.amount() - bid.paid),
+    }
+}
+
+/// What came back of a spend, of which so much had: no more than was spent, last taken first.
+fn returns(entries: &[&Entry], spend: &ReceiptRow, before: Connects) -> Result<(), String> {
     let taken = spend.slices()?;
-    let mut returned = Connects::ZERO;
-    for entry in returns {
+    let mut returned = before;
+    for entry in entries {
         let amount = Connects::new(entry.amount.unsigned_abs());
         ensure(returned + amount <= spend.amount, || {
             format!("more came back than {spend:?}: {entry:?}")
@@ -329,7 +412,7 @@ fn returns(partition: &Partition, reference: &str, spend: &ReceiptRow) -> Result
 }
 
 /// Each to the lot it came from; to a grace lot in its place if it could soon not be used any more.
-fn came_back(due: &[Slice], entry: &Entry) -> Result<(), String> {
+pub fn came_back(due: &[Slice], entry: &Entry) -> Result<(), String> {
     let floor = entry.at.date_naive() + FLOOR;
     let lands = |was: &Slice, is: &Slice| {
         let as_it_was = match was.birth.expires_on >= floor {
@@ -357,8 +440,11 @@ fn holds(partition: &Partition, held: u64) -> Result<(), String> {
     })?;
     let open = all().filter(|hold| hold.state == HoldState::Open);
     let open: Connects = open.map(|hold| hold.taken.amount).sum();
-    ensure(open.get() == held, || {
-        format!("{held} are held, {open} in open holds")
+    let bids = partition.proposals.values();
+    let bids = bids.filter_map(|proposal| proposal.bid.as_ref());
+    let bids: Connects = bids.filter(|bid| bid.is_held()).map(BidRow::amount).sum();
+    ensure((open + bids).get() == held, || {
+        format!("{held} are held, {open} in open holds and {bids} in bids")
     })
 }
 
@@ -581,6 +667,7 @@ fn job(snapshot: &Snapshot, id: &str, partition: &JobPartition) -> Result<(), St
             .map(|proposal| (partition, proposal))
     });
     let proposals: Vec<_> = proposals.collect();
+    auctions::auction(snapshot, id, partition)?;
     for closure in closures {
         let Progress { done, total, .. } = closure.progress;
         let count = proposals.len() as u64;
@@ -621,30 +708,36 @@ fn settled_as_decided(
     proposal: &ProposalRow,
     closures: &[Closure],
 ) -> Result<(), String> {
-    let reference = format!("job:{}", proposal.job_id);
-    let returned = |reason: &str| {
-        let entries = partition.journal.iter().filter(|entry| {
-            let about = entry.reference.as_ref().map(Reference::as_str);
-            entry.entry_type == EntryType::Return
-                && about == Some(&reference)
-                && entry.reason.as_str() == reason
-        });
-        entries.count()
+    let (cost, bid) = returns_of(partition, proposal.job_id.as_str(), proposal);
+    let times = |entries: &[&Entry], reason: ClosureReason| {
+        let by_it = |entry: &&&Entry| entry.reason.as_str() == reason.as_str();
+        entries.iter().filter(by_it).count()
     };
     let withdrawn = proposal.state == ProposalState::Withdrawn;
-    let mut all_back = false;
+    let (mut all_back, mut bid_back) = (false, false);
     for closure in closures {
         let terms = closure.terms;
         let gives = terms.returned
             && !(terms.unless_contract && closure.had_contract)
             && (terms.includes_withdrawn || !withdrawn);
         let settled = proposal.settled_for.contains(&closure.reason);
-        let times = returned(closure.reason.as_str());
-        ensure(times <= usize::from(gives && settled), || {
-            format!("{times} returns for {closure:?}: {proposal:?}")
-        })?;
+        let gives_bid = gives && terms.includes_boost;
+        for (entries, gives) in [(&cost, gives), (&bid, gives_bid)] {
+            let times = times(entries, closure.reason);
+            ensure(times <= usize::from(gives && settled), || {
+                format!("{times} returns for {closure:?}: {proposal:?}")
+            })?;
+        }
         all_back |= gives && settled;
+        bid_back |= gives_bid && settled;
     }
+    let kept = proposal.bid.as_ref().filter(|bid| {
+        let taken = &bid.hold.taken;
+        bid.bid_state == BidState::Charged && taken.returned < taken.amount
+    });
+    ensure(!bid_back || kept.is_none(), || {
+        format!("a bid did not come back for {closures:?}: {proposal:?}")
+    })?;
     let charge = &proposal.charge;
     ensure(!all_back || charge.returned == charge.amount, || {
         format!("not all came back for {closures:?}: {proposal:?}")
@@ -662,7 +755,8 @@ pub fn check_returned(snapshot: &Snapshot) -> Result<(), String> {
     ensure(left.is_none(), || format!("never carried out: {left:?}"))
 }
 
-/// What holds once the run that ends holds has been: none is open whose time is over.
+/// What holds once the runs that end holds and auctions and renew badges have been: none is open whose
+/// time is over.
 ///
 /// # Errors
 /// Says which is.
@@ -673,7 +767,9 @@ pub fn check_ended(snapshot: &Snapshot, now: Time) -> Result<(), String> {
         over && hold.state == HoldState::Open
     };
     let left = holds.into_iter().find(over);
-    ensure(left.is_none(), || format!("never ended: {left:?}"))
+    ensure(left.is_none(), || format!("never ended: {left:?}"))?;
+    badges::check_over(snapshot, now)?;
+    auctions::check_over(snapshot, now)
 }
 
 /// What holds once recovery has run: money is taken for what is credited, and for nothing else.

@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use chrono::TimeDelta;
 use connects::domain::account::{Amend, Open, Status};
+use connects::domain::bid::BidCommand;
 use connects::domain::closure::ClosureReason;
 use connects::domain::draft::{Draft, MAX_ACTIONS};
 use connects::domain::hold::{EndHold, HoldCommand};
@@ -24,7 +25,7 @@ use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
 use connects::domain::reward::RewardCommand;
 use connects::domain::spend::SpendCommand;
-use connects::domain::time::{Time, midnight};
+use connects::domain::time::{self, Time, midnight};
 use connects::domain::units::Connects;
 use connects::ledger::{Context, Error, Fault as Broken, Ledger, Outcome, Report};
 use connects::payments::Sandbox;
@@ -88,6 +89,20 @@ pub enum Asked {
     LookAtJob(JobId),
     /// How a proposal stands.
     LookAtProposal(JobId),
+    /// To bid for one of the first places on a job, or to bid more.
+    Bid(Option<IdempotencyKey>, BidCommand),
+    /// To note that the client looked into a proposal.
+    Interact(JobId),
+    /// How the bids on a job stand.
+    LookAtBids(JobId),
+    /// To turn the badge on, or to change what a week may cost.
+    PutBadge(Connects),
+    /// To turn it off.
+    TurnBadgeOff,
+    /// How it stands.
+    LookAtBadge,
+    /// What a week costs.
+    LookAtPrice,
 }
 
 /// What a client heard.
@@ -125,6 +140,13 @@ pub struct Attempt {
     pub heard: Heard,
 }
 
+impl Attempt {
+    /// Whether nobody but itself can know its effect for its own.
+    pub fn is_a_keyless_bid(&self) -> bool {
+        matches!(self.asked, Asked::Bid(None, _))
+    }
+}
+
 /// A few accounts, and everything that was asked about them.
 #[derive(Debug)]
 pub struct World {
@@ -142,12 +164,16 @@ pub struct World {
     pub accounts: Vec<(AccountId, Open)>,
     /// The promo codes.
     pub codes: Vec<(PromoCode, Terms)>,
-    /// The jobs.
-    pub jobs: Vec<JobId>,
+    /// The jobs, and when each was posted.
+    pub jobs: Vec<(JobId, Time)>,
     /// How many of a hundred requests are about one of them.
     pub market: u32,
+    /// How many of these are about a bid.
+    pub bidding: u32,
     /// How many of the others are about a hold.
     pub holding: u32,
+    /// How many of the rest are about the badge.
+    pub badging: u32,
     /// The closures that the stream has told of.
     pub streamed: RefCell<BTreeSet<(JobId, ClosureReason)>>,
     /// What was asked, in the order in which it ended.
@@ -160,6 +186,9 @@ pub struct World {
 
 /// How long a client gives a request, in milliseconds of the world's time.
 const PATIENCE: std::ops::RangeInclusive<u64> = 200..=9_000;
+
+/// The schedule of badges.
+pub const BADGES: u32 = 6;
 
 /// How often a client asks again at once after it heard nothing.
 const REPEATS: usize = 3;
@@ -351,6 +380,35 @@ impl World {
                 let proposal = ledger.proposal(context, account, job).await?;
                 said(Outcome::Applied(proposal))
             }
+            Asked::Bid(key, command) => {
+                let bid = ledger.bid(context, account, key.as_ref(), command);
+                said(bid.await?)
+            }
+            Asked::Interact(job) => {
+                let charged = ledger.interaction(context, account, job).await?;
+                said(Outcome::Applied(charged))
+            }
+            Asked::LookAtBids(job) => {
+                let bids = ledger.auction(context, job, |of| of == account).await?;
+                said(Outcome::Applied(bids))
+            }
+            Asked::PutBadge(max_weekly) => {
+                let put = ledger.put_badge(context, account, *max_weekly);
+                let (is_new, badge) = put.await?;
+                said(match is_new {
+                    true => Outcome::Applied(badge),
+                    false => Outcome::Replayed(badge),
+                })
+            }
+            Asked::TurnBadgeOff => {
+                let badge = ledger.turn_badge_off(context, account).await?;
+                said(Outcome::Replayed(badge))
+            }
+            Asked::LookAtBadge => {
+                let badge = ledger.badge(context, account).await?;
+                said(Outcome::Replayed(badge))
+            }
+            Asked::LookAtPrice => said(Outcome::Applied(ledger.badge_price(context).await?)),
             Asked::Lots => {
                 let lots = ledger.lots(context, account).await?;
                 let sum: Connects = lots.iter().map(Lot::remaining).sum();
@@ -379,6 +437,7 @@ impl World {
         let asked = match fastrand::u32(0..100) {
             _ if chance(self.market) => self.about_a_job(),
             _ if chance(self.holding) => self.about_a_hold(&account),
+            _ if chance(self.badging) => about_a_badge(),
             0..36 => Asked::Spend(key(), spend(self.amount())),
             36..51 => self.refund().unwrap_or(Asked::Look),
             51..63 => Asked::Buy(key(), purchase()),
@@ -460,19 +519,17 @@ impl World {
 
     /// Proposals most often, closures now and then.
     fn about_a_job(&self) -> Asked {
-        let Some(job) = pick(&self.jobs).cloned() else {
+        let Some((job, _)) = pick(&self.jobs).cloned() else {
             return Asked::Look;
         };
+        if chance(self.bidding) {
+            return about_a_bid(job);
+        }
         match fastrand::u32(0..50) {
-            0..20 => Asked::Propose(
-                chance(70).then(key),
-                ProposeCommand {
-                    job_id: job,
-                    expected_cost: Connects::new(fastrand::u64(2..=12)),
-                    free_reason: chance(8).then_some(FreeReason::Invited),
-                    boost: None,
-                },
-            ),
+            0..20 => {
+                let expected_cost = Connects::new(fastrand::u64(2..=12));
+                self.proposal(job, expected_cost)
+            }
             20..23 => Asked::Withdraw(job),
             23..25 => Asked::Decide(
                 job,
@@ -481,7 +538,7 @@ impl World {
                     false => Decision::ClientDeclined,
                 },
             ),
-            25..30 => self.post(job),
+            25..30 => self.post(&job),
             30..33 => Asked::Contract(job),
             33..38 => {
                 let reasons = ClosureReason::ALL;
@@ -494,12 +551,22 @@ impl World {
         }
     }
 
-    fn post(&self, job: JobId) -> Asked {
+    fn proposal(&self, job_id: JobId, expected_cost: Connects) -> Asked {
+        let command = ProposeCommand {
+            free_reason: chance(8).then_some(FreeReason::Invited),
+            boost: chance(self.bidding).then(bid),
+            ..ProposeCommand::new(job_id, expected_cost)
+        };
+        Asked::Propose(chance(70).then(key), command)
+    }
+
+    fn post(&self, job: &JobId) -> Asked {
+        let posted = self.jobs.iter().find(|(id, _)| id == job);
         let post = PostJob {
-            posted_at: self.epoch,
+            posted_at: posted.map_or(self.epoch, |(_, at)| *at),
             pricing: Pricing::Stated(Connects::new(fastrand::u64(3..=9))),
         };
-        Asked::Post(job, post)
+        Asked::Post(job.clone(), post)
     }
 
     fn amount(&self) -> u64 {
@@ -599,8 +666,19 @@ impl World {
     /// A marketplace posts a job.
     pub async fn poster(&self, place: usize) {
         let (account, _) = pick(&self.accounts).cloned().unwrap();
-        let post = self.post(self.jobs[place].clone());
+        let post = self.post(&self.jobs[place].0);
         self.insist(self.skew(), account, post).await;
+    }
+
+    /// An account proposes on every job, at any price: who bids has to.
+    pub async fn proposer(&self, place: usize) {
+        let account = &self.accounts[place].0;
+        for (job, _) in &self.jobs {
+            let asked = self.proposal(job.clone(), Connects::new(12));
+            let request = (account.clone(), asked.clone());
+            self.requests.borrow_mut().push(request);
+            self.insist(self.skew(), account.clone(), asked).await;
+        }
     }
 
     /// The table's stream wakes a worker for each new closure: once, but for records that are lost,
@@ -661,14 +739,17 @@ impl World {
             });
             keys.collect::<Vec<_>>()
         };
-        self.jobs.iter().flat_map(of).collect()
+        self.jobs.iter().flat_map(|(job, _)| of(job)).collect()
     }
 
     /// One event of a schedule: perhaps for a time that has passed, perhaps twice.
     pub async fn scheduler(&self) {
         sleep(Duration::from_millis(fastrand::u64(0..300))).await;
         // Payments most often: there only the schedule goes on with what a client began.
-        let kind = fastrand::u32(0..5);
+        let kind = match fastrand::u32(0..6) {
+            _ if chance(self.badging) => BADGES,
+            kind => kind,
+        };
         let ahead = self.skew();
         let (mut until, mut runs) = (self.now(ahead), 1);
         if self.faults.strikes(Fault::Schedule) {
@@ -693,7 +774,7 @@ impl World {
         }
     }
 
-    /// One run of one of the four schedules.
+    /// One run of one of the schedules.
     ///
     /// # Errors
     /// As the ledger's.
@@ -702,6 +783,8 @@ impl World {
             0 => self.ledger.sweep_grants(context, until).await,
             1 => self.ledger.sweep_expiry(context, until).await,
             2 => self.ledger.sweep_closures(context, until).await,
+            3 => self.ledger.sweep_auctions(context, until).await,
+            BADGES => self.ledger.sweep_badges(context, until).await,
             _ => {
                 let provider = self.provider();
                 self.ledger.sweep_payments(context, &provider, until).await
@@ -709,7 +792,8 @@ impl World {
         }
     }
 
-    /// Time passes: seconds or months, often until just before a day begins.
+    /// Time passes: seconds or months, often until just before a day begins, or until a badge is to be
+    /// renewed.
     pub async fn pass(&self) {
         let hours = match fastrand::u32(0..10) {
             0..2 => 0,
@@ -725,7 +809,30 @@ impl World {
             let wait = (day - self.now(0)).num_milliseconds() - before;
             long = Duration::from_millis(wait.max(0) as u64);
         }
+        if let Some(end) = self.renewal()
+            && chance(60)
+        {
+            let late = match fastrand::u32(0..3) {
+                0 => TimeDelta::milliseconds(fastrand::i64(-3_000..3_000)),
+                1 => TimeDelta::minutes(fastrand::i64(0..70)),
+                _ => TimeDelta::hours(fastrand::i64(1..200)),
+            };
+            let wait = (end + late - self.now(0)).num_milliseconds();
+            long = Duration::from_millis(wait.max(0) as u64);
+        }
         sleep(long).await;
+    }
+
+    /// When a badge's paid week ends, as somebody was told, if that is to come.
+    fn renewal(&self) -> Option<Time> {
+        let attempts = self.attempts.borrow();
+        let mut told = attempts.iter().rev().filter_map(|attempt| {
+            let Heard::Done { said, .. } = &attempt.heard else {
+                return None;
+            };
+            time::parse(said["paid_until"].as_str()?)
+        });
+        told.next().filter(|end| *end > self.now(0))
     }
 
     /// Puts many small lots into an account, so that a spend touches more than one transaction
@@ -780,6 +887,40 @@ fn purchase() -> PurchaseCommand {
     }
 }
 
+/// Few enough that there are many of the same.
+fn bid() -> Connects {
+    Connects::new(match fastrand::u32(0..10) {
+        0..8 => fastrand::u64(1..=10),
+        _ => fastrand::u64(5..=25),
+    })
+}
+
+/// Bids most often, and somebody who looks.
+fn about_a_bid(job_id: JobId) -> Asked {
+    match fastrand::u32(0..20) {
+        0..15 => {
+            let amount = bid();
+            Asked::Bid(chance(60).then(key), BidCommand { job_id, amount })
+        }
+        15..17 => Asked::Interact(job_id),
+        17..19 => Asked::LookAtBids(job_id),
+        _ => Asked::LookAtProposal(job_id),
+    }
+}
+
+/// Cheap ones and dear ones, on and off.
+fn about_a_badge() -> Asked {
+    match fastrand::u32(0..20) {
+        0..11 => Asked::PutBadge(Connects::new(match fastrand::u32(0..10) {
+            0..4 => fastrand::u64(1..=8),
+            _ => fastrand::u64(8..=20),
+        })),
+        11..14 => Asked::TurnBadgeOff,
+        14..18 => Asked::LookAtBadge,
+        _ => Asked::LookAtPrice,
+    }
+}
+
 /// The same key, another body.
 fn altered(asked: Asked) -> Asked {
     match asked {
@@ -809,6 +950,10 @@ fn altered(asked: Asked) -> Asked {
                 ..command
             };
             Asked::Propose(key, command)
+        }
+        Asked::Bid(key, command) => {
+            let amount = bid();
+            Asked::Bid(key, BidCommand { amount, ..command })
         }
         Asked::Open(open) => Asked::Open(Open {
             kind: connects::domain::account::Kind::Agency,
