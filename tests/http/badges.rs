@@ -103,7 +103,10 @@ async fn three_weeks_of_rising_prices() {
     let by_reference = ana.listing("/history?reference=badge:2046-01-10", "entries", third);
     assert_eq!(by_reference.await.len(), 1);
     let told = ana.keys("SEEN#badge_off#").await;
-    assert_eq!(told, [format!("SEEN#badge_off#{third}")]);
+    let [told] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert!(told.starts_with(&format!("SEEN#badge_off#{third}#")));
 
     let week = price(&stack, third).await;
     let history = json!([

@@ -698,3 +698,22 @@ async fn a_reader_is_told_the_balance_that_there_is() {
     assert_eq!(world.badge(later).await.balance, expected);
     assert_eq!(world.turn_off(later).await.balance, expected);
 }
+
+/// A clock that is behind turns a badge on again in the week after which another saw it go off.
+#[tokio::test]
+async fn going_off_twice_after_one_week_is_told_twice() {
+    let world = World::at_price(5).await;
+    world.put(NOW, 9).await;
+    let off = world.put(WEEK_2, 2).await;
+    assert_eq!(off.off_reason, Some(OffReason::TooDear));
+    let behind = "2026-01-12T11:59:50Z";
+    assert!(world.put(behind, 3).await.active);
+    assert_eq!(world.sweep(WEEK_2).await.badges_off, 1);
+    assert_eq!(world.sweep(WEEK_2).await.badges_off, 0);
+    let off = world.badge(WEEK_2).await;
+    assert_eq!(
+        (off.active, off.off_reason),
+        (false, Some(OffReason::TooDear))
+    );
+    assert_eq!(world.charges().await, [(-5, "badge:2026-01-05".to_owned())]);
+}

@@ -236,8 +236,11 @@ pub struct Badge {
 /// What a holder is told when a badge went off by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadgeNotice {
-    /// The end of the last paid week: no two notices of an account have the same.
+    /// The end of the last paid week.
     pub paid_until: Time,
+    /// The badge's revision that is off: no two notices of an account have the same. Two may be about one
+    /// week, where a clock that is behind turned the badge on again in it.
+    pub revision: u64,
     /// Why it is off.
     pub off_reason: OffReason,
     /// What a week would have cost.
@@ -393,6 +396,7 @@ impl Badge {
             let (max_weekly, noticed_at) = (self.max_weekly, draft.now());
             BadgeNotice {
                 paid_until: ended.paid_until,
+                revision: self.revision,
                 off_reason,
                 price,
                 max_weekly,
@@ -708,6 +712,7 @@ mod tests {
         assert!(!world.is_active(third));
         let told = BadgeNotice {
             paid_until: at(third),
+            revision: 3,
             off_reason: OffReason::TooDear,
             price: connects(11),
             max_weekly: connects(10),

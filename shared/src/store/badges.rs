@@ -29,6 +29,7 @@ struct BadgeNoticeItem<'n> {
     max_weekly: Connects,
     #[serde(with = "time::as_text")]
     paid_until: Time,
+    revision: u64,
     #[serde(with = "time::as_text")]
     noticed_at: Time,
 }
@@ -86,11 +87,12 @@ impl Store {
             price: notice.price,
             max_weekly: notice.max_weekly,
             paid_until: notice.paid_until,
+            revision: notice.revision,
             noticed_at: notice.noticed_at,
         };
         let item = to_item(
             keys::account(account),
-            keys::badge_notice(notice.paid_until),
+            keys::badge_notice(notice.paid_until, notice.revision),
             &item,
         )?;
         self.put_if(item, IS_NEW)

@@ -111,8 +111,8 @@ pub fn expiry_notice(lot: LotId, days: u32) -> String {
     format!("SEEN#expiry#{lot}#{days}")
 }
 
-pub fn badge_notice(paid_until: Time) -> String {
-    format!("SEEN#badge_off#{}", time::text(paid_until))
+pub fn badge_notice(paid_until: Time, revision: u64) -> String {
+    format!("SEEN#badge_off#{}#{revision}", time::text(paid_until))
 }
 
 /// The price of the week that begins on that Monday.

@@ -227,12 +227,13 @@ impl Evidence<'_> {
             let ended = change.was.filter(|was| is_on(was)).and_then(end_of);
             let reason = version.badge.off_reason;
             let reason = reason.filter(|reason| *reason != OffReason::TurnedOff);
-            notices.extend(ended.zip(reason));
+            let told = ended.zip(reason);
+            notices.extend(told.map(|told| (version.badge.revision, told)));
             before = Some(version);
         }
         let told = partition.notices.iter();
         let told: BTreeMap<_, _> = told
-            .map(|told| (told.paid_until, told.off_reason))
+            .map(|told| (told.revision, (told.paid_until, told.off_reason)))
             .collect();
         ensure(told == notices, || {
             format!("went off {notices:?}, the holder was told {told:?}")
@@ -275,9 +276,8 @@ impl Evidence<'_> {
                 ensure(running, || "on without a paid week".to_owned())
             }
             (None, Some(reason)) => {
-                let ended = was.filter(|was| is_on(was)).and_then(end_of);
                 let mut notices = change.partition.notices.iter();
-                match notices.find(|notice| Some(notice.paid_until) == ended) {
+                match notices.find(|notice| notice.revision == is.revision) {
                     Some(notice) => self.had_to_go_off(change, reason, notice),
                     // Whoever put it was told the price.
                     None => Ok(()),

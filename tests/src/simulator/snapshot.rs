@@ -152,6 +152,8 @@ pub struct NoticeRow {
     /// The end of the last week that was paid for.
     #[serde(with = "as_text")]
     pub paid_until: Time,
+    /// The badge's revision that is off.
+    pub revision: u64,
     /// Why it went off.
     pub off_reason: OffReason,
     /// What a week would have cost.

@@ -890,7 +890,7 @@ fn purchase() -> PurchaseCommand {
 /// Few enough that there are many of the same.
 fn bid() -> Connects {
     Connects::new(match fastrand::u32(0..10) {
-        0..8 => fastrand::u64(1..=10),
+        0..8 => fastrand::u64(1..=6),
         _ => fastrand::u64(5..=25),
     })
 }
