@@ -1,7 +1,7 @@
 //! Availability badges: each week charged once, at one price for everybody, whatever comes in between.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use connects::domain::account::{Amend, Status};
 use connects::domain::badge::{BadgeView, OffReason, PriceView};
@@ -17,11 +17,10 @@ use connects::store::Store;
 use connects_tests::cost::Approves;
 use connects_tests::table::{Table, account_id, at, audit, instant, journal, key, spend};
 use connects_tests::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
-use futures::channel::oneshot::{self, Receiver, Sender};
 use futures::future::{BoxFuture, join_all, ready};
 use tokio::time::{Duration, Instant};
 
-use super::busy::{TABLE, ledger, opened};
+use super::busy::{HeldOnce, TABLE, ledger, opened};
 use super::proposals::refusal;
 
 /// A Monday; every paid week that begins here ends on a Monday too.
@@ -435,46 +434,6 @@ async fn turning_off_beside_a_renewal() {
     println!("{renewals} of 10 were renewed first");
 }
 
-type Gate = (Sender<()>, Receiver<()>);
-
-/// Holds the first call of one operation back: says that it has come, and waits until it may go on.
-#[derive(Debug)]
-struct HeldOnce {
-    operation: &'static str,
-    gate: Mutex<Option<Gate>>,
-}
-
-impl HeldOnce {
-    /// The ledger behind it; what tells that the call has come; what lets it go on.
-    fn ledger(table: &Emulated, operation: &'static str) -> (Ledger, Receiver<()>, Sender<()>) {
-        let (come, has_come) = oneshot::channel();
-        let (go_on, may_go_on) = oneshot::channel();
-        let gate = Mutex::new(Some((come, may_go_on)));
-        let held = Self { operation, gate };
-        (ledger(table, Arc::new(held)), has_come, go_on)
-    }
-}
-
-impl Layer for HeldOnce {
-    fn pass(
-        self: Arc<Self>,
-        call: Call,
-        table: Emulated,
-    ) -> BoxFuture<'static, Result<Answer, Broken>> {
-        let gate = match call.operation == self.operation {
-            true => self.gate.lock().unwrap().take(),
-            false => None,
-        };
-        Box::pin(async move {
-            if let Some((come, go_on)) = gate {
-                come.send(()).unwrap();
-                go_on.await.unwrap();
-            }
-            Ok(table.answer(&call))
-        })
-    }
-}
-
 /// What the holder says after a run has read the badge, and before it charges a week: the run reads
 /// again, and does what the holder wants.
 #[tokio::test(start_paused = true)]
@@ -487,7 +446,8 @@ async fn a_run_charges_nothing_on_what_is_no_longer_so() {
         let (table, account) = opened().await;
         let clear = ledger(&table, Arc::new(Clear));
         put(&clear, &account, now, 10).await.unwrap();
-        let (late, has_come, go_on) = HeldOnce::ledger(&table, "TransactWriteItems");
+        let (late, has_come, go_on) =
+            HeldOnce::ledger(&table, |call| call.operation == "TransactWriteItems");
         let (report, ()) = futures::join!(sweep(&late, next), async {
             has_come.await.unwrap();
             match max_weekly {
@@ -616,7 +576,7 @@ async fn the_slower_one_learns_the_price_of_the_faster() {
     let (table, account) = opened().await;
     let clear = ledger(&table, Arc::new(Clear));
     let next_week = at("2025-01-15T12:00:00Z");
-    let (late, has_come, go_on) = HeldOnce::ledger(&table, "PutItem");
+    let (late, has_come, go_on) = HeldOnce::ledger(&table, |call| call.operation == "PutItem");
     let (told, fixed) = futures::join!(late.badge_price(&next_week), async {
         has_come.await.unwrap();
         put(&clear, &account, "2025-01-10T10:00:00Z", 10)

@@ -271,9 +271,28 @@ async fn an_account_whose_turn_comes_too_late_is_left_for_the_next_run() {
     }
 }
 
-/// Holds the first look into the journal back: says that it has come, and waits until it may go on.
+type Gate = (Sender<()>, Receiver<()>);
+
+/// Holds the first such call back: says that it has come, and waits until it may go on.
 #[derive(Debug)]
-struct HeldOnce(Mutex<Option<(Sender<()>, Receiver<()>)>>);
+pub struct HeldOnce {
+    is_it: fn(&Call) -> bool,
+    gate: Mutex<Option<Gate>>,
+}
+
+impl HeldOnce {
+    /// The ledger behind it; what tells that the call has come; what lets it go on.
+    pub fn ledger(
+        table: &Emulated,
+        is_it: fn(&Call) -> bool,
+    ) -> (Ledger, Receiver<()>, Sender<()>) {
+        let (come, has_come) = oneshot::channel();
+        let (go_on, may_go_on) = oneshot::channel();
+        let gate = Mutex::new(Some((come, may_go_on)));
+        let held = Self { is_it, gate };
+        (ledger(table, Arc::new(held)), has_come, go_on)
+    }
+}
 
 impl Layer for HeldOnce {
     fn pass(
@@ -281,10 +300,9 @@ impl Layer for HeldOnce {
         call: Call,
         table: Emulated,
     ) -> BoxFuture<'static, Result<Answer, Broken>> {
-        let values = &call.request["ExpressionAttributeValues"];
-        let gate = match values.get(":first") {
-            Some(_) => self.0.lock().unwrap().take(),
-            None => None,
+        let gate = match (self.is_it)(&call) {
+            true => self.gate.lock().unwrap().take(),
+            false => None,
         };
         Box::pin(async move {
             if let Some((come, go_on)) = gate {
@@ -320,10 +338,11 @@ async fn an_expiry_booked_between_two_looks_is_counted_once() {
     let cycles = within(8, "2026-01-10T12:00:00Z");
     let report = clear.sweep_grants(&cycles, cycles.now).await.unwrap();
     assert_eq!(report.entries, 12);
-    let (come, has_come) = oneshot::channel();
-    let (go_on, may_go_on) = oneshot::channel();
-    let held = HeldOnce(Mutex::new(Some((come, may_go_on))));
-    let ledger = ledger(&table, Arc::new(held));
+    let into_the_journal = |call: &Call| {
+        let values = &call.request["ExpressionAttributeValues"];
+        values.get(":first").is_some()
+    };
+    let (ledger, has_come, go_on) = HeldOnce::ledger(&table, into_the_journal);
     let later = within(8, LATER);
     let (back, ()) = futures::join!(ledger.chargeback(&later, &id, &bought, None), async {
         has_come.await.unwrap();
