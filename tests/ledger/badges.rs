@@ -1,7 +1,7 @@
 //! Availability badges: each week charged once, at one price for everybody, whatever comes in between.
 
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use connects::domain::account::{Amend, Status};
 use connects::domain::badge::{BadgeView, OffReason, PriceView};
