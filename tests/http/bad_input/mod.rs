@@ -122,10 +122,10 @@ async fn world(stack: &Stack) -> World<'_> {
     stack.post_job(&job, NOW, details).await.is(201);
     let (proposed, ended) = (stack.new_job(8, NOW).await, stack.new_job(8, NOW).await);
     ana.propose(&proposed, 8).at("2052-01-18").await.is(201);
+    ana.badge_up_to(10).at("2052-01-18").await.is(201);
     let sought = stack.new_job(0, NOW).await;
     let boosted = json!({ "job_id": sought, "expected_cost": 0, "boost": 1 });
     ana.propose_with(boosted).at(NOW).await.is(201);
-    ana.badge_up_to(10).at("2052-01-18").await.is(201);
     use Method as M;
     let account = "/v1/accounts/{}";
     let under = |rest: &str| format!("{account}{rest}");
