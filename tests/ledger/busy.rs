@@ -236,6 +236,45 @@ async fn a_purchase_found_after_a_lost_answer_is_ours_or_another_s() {
     }
 }
 
+/// Does each put twice and tells of the second: another request is faster by nothing.
+#[derive(Debug)]
+struct AnotherFirst;
+
+impl Layer for AnotherFirst {
+    fn pass(
+        self: Arc<Self>,
+        call: Call,
+        table: Emulated,
+    ) -> BoxFuture<'static, Result<Answer, Broken>> {
+        if call.operation == "PutItem" {
+            table.answer(&call);
+        }
+        Box::pin(ready(Ok(table.answer(&call))))
+    }
+}
+
+/// Two requests of one millisecond look the same in the table. Who was refused the write knows that
+/// the purchase is another's, and does not charge it.
+#[tokio::test(start_paused = true)]
+async fn of_two_purchases_in_one_millisecond_one_is_first_hand() {
+    let (table, id) = opened().await;
+    let ledger = ledger(&table, Arc::new(AnotherFirst));
+    let command = PurchaseCommand {
+        quantity: 20,
+        promo_code: None,
+        payment_method: None,
+    };
+    let bought = ledger
+        .purchase(&within(8, OPENED), &Approves, &id, &key(), &command)
+        .await
+        .unwrap();
+    let replayed = matches!(bought, Outcome::Replayed(_));
+    assert_eq!(
+        (replayed, bought.into_inner().status),
+        (true, PurchaseStatus::Pending)
+    );
+}
+
 /// Lists nothing in no time, and what there is in two seconds.
 #[derive(Debug)]
 struct SlowIndex;

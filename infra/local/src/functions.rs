@@ -21,7 +21,7 @@ pub type Binaries = BTreeMap<String, PathBuf>;
 pub async fn build(project: &Project, template: &Template, how: Features) -> Result<Binaries> {
     match how {
         Features::Local => local(project, template).await,
-        Features::Deploy => deploy(project, template).await,
+        Features::Deploy => deployable(project, template, "release").await,
     }
 }
 
@@ -77,11 +77,17 @@ struct Metadata {
     target_directory: PathBuf,
 }
 
-/// What `sam build` runs for the template's build method, here for all functions at once.
-async fn deploy(project: &Project, template: &Template) -> Result<Binaries> {
+/// What `sam build` runs for the template's build method, here for all functions at once, and in
+/// one of cargo's profiles, each of which has a folder of its own.
+pub async fn deployable(project: &Project, template: &Template, profile: &str) -> Result<Binaries> {
+    let folder = target_directory(project)
+        .await?
+        .join("lambda")
+        .join(profile);
     let cargo_lambda = tools::cargo_lambda(&project.tools()).await?;
     let mut build = Command::new(&cargo_lambda);
-    build.args(["lambda", "build", "--release"]);
+    build.args(["lambda", "build", "--profile", profile, "--lambda-dir"]);
+    build.arg(&folder);
     build.args(template.functions.iter().flat_map(|name| ["--bin", name]));
     build
         .current_dir(project.root())
@@ -99,6 +105,21 @@ async fn deploy(project: &Project, template: &Template) -> Result<Binaries> {
     if !status.doing(cargo_lambda.display())?.success() {
         return Err(Failure::new("the functions don't build for deployment"));
     }
+    template
+        .functions
+        .iter()
+        .map(|name| {
+            let binary = folder.join(name).join("bootstrap");
+            if binary.is_file() {
+                Ok((name.clone(), binary))
+            } else {
+                Err(Failure::new(format!("no binary {}", binary.display())))
+            }
+        })
+        .collect()
+}
+
+async fn target_directory(project: &Project) -> Result<PathBuf> {
     let mut ask = Command::new("cargo");
     ask.args(["metadata", "--no-deps", "--format-version", "1"])
         .current_dir(project.root());
@@ -107,20 +128,5 @@ async fn deploy(project: &Project, template: &Template) -> Result<Binaries> {
         .await
         .doing("cargo metadata")?;
     let metadata: Metadata = serde_json::from_slice(&answer.stdout).doing("cargo metadata")?;
-    template
-        .functions
-        .iter()
-        .map(|name| {
-            let binary = metadata
-                .target_directory
-                .join("lambda")
-                .join(name)
-                .join("bootstrap");
-            if binary.is_file() {
-                Ok((name.clone(), binary))
-            } else {
-                Err(Failure::new(format!("no binary {}", binary.display())))
-            }
-        })
-        .collect()
+    Ok(metadata.target_directory)
 }

@@ -1,7 +1,8 @@
 //! `cargo local test`: sets up whatever the tests need and runs all of them.
 //!
 //! One call of cargo runs everything against two stacks: one as `up` starts it, and one whose
-//! functions were built by the template's build command, which shows what those ignore. A second
+//! functions were built by the template's build command, not optimised, which shows what those
+//! ignore. A second
 //! call repeats the tests of store and ledger on AWS's DynamoDB Local.
 
 use std::ffi::OsStr;
@@ -12,15 +13,19 @@ use tokio::process::Command;
 
 use crate::emulator::{Emulator, Place, Store};
 use crate::failure::{Doing, Failure, Result};
+use crate::functions::{self, Binaries};
 use crate::process::Spawner;
 use crate::project::Project;
 use crate::stack::{Options, Site, Stack, free_port};
 use crate::state::Features;
 use crate::template::Template;
-use crate::{environment, functions, tools};
+use crate::{environment, tools};
 
 /// The tests that run on either stand-in of DynamoDB.
 const STORE_TESTS: &str = "ledger";
+
+/// Everything of a deployment but the optimiser, which takes a quarter of an hour.
+const DEPLOYED_PROFILE: &str = "checked";
 
 /// Enough processes of each function to race each other for an account.
 const CONCURRENCY: u16 = 4;
@@ -44,9 +49,13 @@ pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
     let template = Template::read(&project.template())?;
     let home = project.home().join("test");
     eprintln!("building the functions, as `cargo local up` does");
-    let local = start(project, &template, &home.join("local"), Features::Local).await?;
+    let built = functions::build(project, &template, Features::Local).await?;
+    let (folder, features) = (home.join("local"), Features::Local);
+    let local = start(project, &template, &folder, features, &built).await?;
     eprintln!("building the functions, as `sam build` does");
-    let deployed = start(project, &template, &home.join("deployed"), Features::Deploy).await?;
+    let built = functions::deployable(project, &template, DEPLOYED_PROFILE).await?;
+    let (folder, features) = (home.join("deployed"), Features::Deploy);
+    let deployed = start(project, &template, &folder, features, &built).await?;
 
     let stacks = [
         ("CONNECTS_TEST_STACK", stack_file(&home.join("local"))),
@@ -86,6 +95,7 @@ async fn start(
     template: &Template,
     home: &Path,
     features: Features,
+    binaries: &Binaries,
 ) -> Result<Stack> {
     let site = Site::claim(Options {
         port: free_port()?,
@@ -97,8 +107,7 @@ async fn start(
         // The tests' accounts live at many times; a schedule at today's would move them all.
         schedules: false,
     })?;
-    let binaries = functions::build(project, template, features).await?;
-    site.start(project, template, &binaries).await
+    site.start(project, template, binaries).await
 }
 
 fn stack_file(home: &Path) -> PathBuf {

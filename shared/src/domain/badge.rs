@@ -278,7 +278,7 @@ impl Badge {
         max_weekly: Connects,
         price: Connects,
     ) -> Result<BadgeChange, Unplanned> {
-        if current.is_some_and(|badge| badge.is_ahead_of(&draft)) {
+        if current.is_some_and(|badge| badge.is_ahead_of(draft.read())) {
             return Err(Unplanned::Stale);
         }
         may_spend(&draft, price)?;
@@ -304,7 +304,7 @@ impl Badge {
     /// due.
     pub fn renew(&self, draft: Draft<'_>, price: Connects) -> Option<BadgeChange> {
         let due = self.due_at().is_some_and(|at| at <= draft.now());
-        if !due || self.is_ahead_of(&draft) {
+        if !due || self.is_ahead_of(draft.read()) {
             return None;
         }
         let begins_at = self.next_begin(draft.now(), &draft.policy().badge);
@@ -335,10 +335,9 @@ impl Badge {
         self.is_paid(now) || self.is_on() && self.follows_on(now, policy)
     }
 
-    /// Whether its newest week was charged after the account was read.
-    pub fn is_ahead_of(&self, draft: &Draft<'_>) -> bool {
-        let charged = self.week.as_ref().map(|week| week.entry);
-        charged.is_some_and(|entry| draft.is_before(entry))
+    /// Whether its newest week was charged after an account that was read up to an entry.
+    pub fn is_ahead_of(&self, read: Seq) -> bool {
+        self.week.as_ref().is_some_and(|week| read < week.entry)
     }
 
     fn is_on(&self) -> bool {
@@ -859,9 +858,9 @@ mod tests {
         assert_eq!(put, Err(Unplanned::Stale));
         let late = draft(&before.policy, before.account.clone(), TOO_LATE);
         assert_eq!(world.badge().renew(late, price), None);
-        assert!(world.badge().is_ahead_of(&stale()));
+        assert!(world.badge().is_ahead_of(stale().read()));
         let read = draft(&world.policy, world.account.clone(), TOO_LATE);
-        assert!(!world.badge().is_ahead_of(&read));
+        assert!(!world.badge().is_ahead_of(read.read()));
     }
 
     /// Going off is booked together with whatever settling found; by itself it needs no entry.

@@ -118,6 +118,10 @@ impl Bid {
         }
     }
 
+    fn outbid(&self, draft: &mut Draft<'_>) -> Result<Self, Unplanned> {
+        self.released(draft, BidState::Outbid, "outbid")
+    }
+
     fn released(
         &self,
         draft: &mut Draft<'_>,
@@ -153,7 +157,7 @@ impl Bid {
         auction: Option<&Auction>,
     ) -> Result<Option<Self>, Unplanned> {
         match self.state {
-            BidState::Releasing => self.released(draft, BidState::Outbid, "outbid").map(Some),
+            BidState::Releasing => self.outbid(draft).map(Some),
             BidState::Leading => {
                 let ended = auction.filter(|auction| auction.end.is_some());
                 let place = ended.and_then(|auction| auction.place(account));
@@ -190,7 +194,7 @@ impl Rival {
             return None;
         }
         let mut draft = settled.draft;
-        let outbid = bid.released(&mut draft, BidState::Outbid, "outbid").ok()?;
+        let outbid = bid.outbid(&mut draft).ok()?;
         let proposal = Guard::Proposal(self.proposal.with_bid(outbid));
         draft.finish_within(RIVAL_ACTIONS, vec![proposal]).1
     }
@@ -283,7 +287,7 @@ impl Arena {
             }) => return Err(Unplanned::Stale),
             _ if leads => return Err(Unplanned::Stale),
             Some(bid) if bid.state == BidState::Releasing => {
-                bid.released(draft, BidState::Outbid, "outbid")?;
+                bid.outbid(draft)?;
                 None
             }
             _ => None,

@@ -263,8 +263,12 @@ impl<'p> Draft<'p> {
 
     /// Whether the account was read before that entry was written.
     pub fn is_before(&self, entry: Seq) -> bool {
-        let read = self.account.head.seq.get() - self.entries.len() as u64;
-        read < entry.get()
+        self.read() < entry
+    }
+
+    /// The newest entry when the account was read.
+    pub fn read(&self) -> Seq {
+        Seq::new(self.account.head.seq.get() - self.entries.len() as u64)
     }
 
     fn available(&self) -> Connects {

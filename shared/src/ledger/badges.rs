@@ -189,13 +189,11 @@ impl Ledger {
             )?;
             let state = state.ok_or(Refusal::AccountNotFound)?;
             let badge = badge.ok_or(Refusal::BadgeNotFound)?;
-            let draft = self.settle(context, state.clone()).draft;
-            if badge.is_ahead_of(&draft) {
+            if badge.is_ahead_of(state.head.seq) {
                 return Err(StoreError::Lost.into());
             }
+            let now = context.now.max(state.head.at);
             let badge = change(badge).await?;
-            let now = draft.now();
-            // More may be due than goes with a command.
             let balance = settle::view(&self.policy, context.now, state).balance();
             let view = BadgeView::of(&badge, &self.policy, now, price.price, balance);
             Ok(Attempt::Done(view))

@@ -46,8 +46,9 @@ impl Ledger {
         command: &PurchaseCommand,
     ) -> Result<Outcome<PurchaseView>, Error> {
         let id = PurchaseCommand::id(account, key);
+        let mut unanswered = false;
         let begun = self
-            .retry(context, async |lost| {
+            .retry(context, async |_| {
                 let (state, existing) = futures::try_join!(
                     self.store.load(account),
                     self.store.purchase(account, &id),
@@ -58,8 +59,8 @@ impl Ledger {
                     if purchase.fingerprint != command.fingerprint() {
                         return Err(Refusal::IdempotencyKeyReused.into());
                     }
-                    // Ours, if writing it down was answered so late that it was done twice.
-                    let ours = lost > 0
+                    // Ours, if we wrote it down and only the answer was lost.
+                    let ours = unanswered
                         && purchase.status == PurchaseStatus::Pending
                         && purchase.created_at == context.now;
                     let begun = (purchase, state);
@@ -77,7 +78,9 @@ impl Ledger {
                     method,
                     context.now,
                 );
-                self.store.begin_purchase(account, &purchase).await?;
+                let written = self.store.begin_purchase(account, &purchase).await;
+                unanswered |= matches!(written, Err(StoreError::Unanswered(_)));
+                written?;
                 Ok(Attempt::Done(Outcome::Applied((purchase, state))))
             })
             .await?;

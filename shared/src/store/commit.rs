@@ -149,17 +149,23 @@ impl Store {
         self.transact(actions).await
     }
 
-    /// Writes down a purchase that is about to be charged, where there is none.
+    /// Writes down a purchase that is about to be charged, where there is none. Sent once, so that
+    /// the outcome is its own: sent again, it would meet what it wrote itself.
     ///
     /// # Errors
-    /// [`StoreError::Lost`] when there is one.
+    /// [`StoreError::Lost`] when there is one of another request.
     pub async fn begin_purchase(
         &self,
         account: &AccountId,
         purchase: &Purchase,
     ) -> Result<(), StoreError> {
-        self.put(purchase_item(account, purchase)?, IS_NEW, None)
+        let request = self
+            .put_request(purchase_item(account, purchase)?, IS_NEW, None)
+            .customize()
+            .config_override(once());
+        self.call(Access::Write(1), request.send())
             .await
+            .map(|_| ())
     }
 
     /// Writes down that a pending purchase is definitely not paid.
@@ -173,14 +179,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (condition, names, values) = purchase_condition(purchase);
         let request = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(purchase_item(account, purchase)?))
-            .condition_expression(condition)
-            .set_expression_attribute_names(names)
-            .set_expression_attribute_values(values)
-            .set_return_consumed_capacity(self.capacity());
+            .put_request(purchase_item(account, purchase)?, condition, values)
+            .set_expression_attribute_names(names);
         self.call(Access::Write(1), request.send())
             .await
             .map(|_| ())
@@ -198,7 +198,6 @@ impl Store {
         reason = "the one place that sends a transaction"
     )]
     async fn send(&self, actions: Vec<TransactWriteItem>) -> Result<(), StoreError> {
-        let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
         let checks = actions.iter().filter(|a| a.condition_check().is_some());
         let items = actions.len() - checks.count();
         let request = self
@@ -207,7 +206,7 @@ impl Store {
             .set_transact_items(Some(actions))
             .set_return_consumed_capacity(self.capacity())
             .customize()
-            .config_override(once);
+            .config_override(once());
         self.call(Access::Write(items), request.send())
             .await
             .map(|_| ())
@@ -421,6 +420,11 @@ impl Store {
 
 pub type Values = Option<HashMap<String, AttributeValue>>;
 type Names = Option<HashMap<String, String>>;
+
+/// For a write that must not be repeated below us.
+fn once() -> aws_sdk_dynamodb::config::Builder {
+    aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled())
+}
 
 fn named<const N: usize>(values: [(&str, AttributeValue); N]) -> Values {
     (N > 0).then(|| {

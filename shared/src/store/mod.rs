@@ -24,6 +24,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
 use serde::de::DeserializeOwned;
@@ -468,15 +469,18 @@ impl Store {
         Ok(answer.item)
     }
 
-    async fn put(&self, item: Item, condition: &str, values: Values) -> Result<(), StoreError> {
-        let request = self
-            .client
+    fn put_request(&self, item: Item, condition: &str, values: Values) -> PutItemFluentBuilder {
+        self.client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item))
             .condition_expression(condition)
             .set_expression_attribute_values(values)
-            .set_return_consumed_capacity(self.capacity());
+            .set_return_consumed_capacity(self.capacity())
+    }
+
+    async fn put(&self, item: Item, condition: &str, values: Values) -> Result<(), StoreError> {
+        let request = self.put_request(item, condition, values);
         self.call(Access::Write(1), request.send())
             .await
             .map(|_| ())

@@ -386,14 +386,12 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
     }
     let command = spend(SPENT_BEFORE);
     let (now, first) = (at(SPENT), key("earlier", 0));
-    Box::pin(ledger.spend(&now, &id, &first, &command))
-        .await
-        .unwrap();
+    ledger.spend(&now, &id, &first, &command).await.unwrap();
     let buy = async |number, now, method| {
         let (key, command) = (key("earlier", number), purchase(method));
         let now = at(now);
         let bought = ledger.purchase(&now, &sandbox, &id, &key, &command);
-        Box::pin(bought).await.unwrap();
+        bought.await.unwrap();
     };
     buy(0, BOUGHT, "sandbox_approve").await;
     if plus {
@@ -410,7 +408,7 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
         let (now, key) = (at(BOUGHT), key("earlier", 0));
         let command = proposal("earlier");
         let submitted = ledger.propose(&now, &id, Some(&key), &command);
-        Box::pin(submitted).await.unwrap();
+        submitted.await.unwrap();
     }
     let of_a_hold = acts.iter().any(|act| act.kind.is_of_a_hold());
     let bids = acts.iter().any(|act| matches!(act.kind, Deed::Auction(_)));
@@ -419,7 +417,7 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
     }
     if of_a_hold {
         let ends = wanted(Deed::Hold(holds::Deed::Sweep));
-        Box::pin(holds::prepare(ledger, scene, ends)).await;
+        holds::prepare(ledger, scene, ends).await;
     }
     if wanted(Deed::Recover) {
         // Recovery asks again, or has lost patience and gives it up.
@@ -429,8 +427,8 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
         };
         buy(1, since, "sandbox_late").await;
     }
-    Box::pin(market::prepare(ledger, scene)).await;
-    Box::pin(badges::prepare(ledger, scene, acts)).await;
+    market::prepare(ledger, scene).await;
+    badges::prepare(ledger, scene, acts).await;
 }
 
 /// What may be left open.
@@ -598,10 +596,10 @@ impl Act {
                 Deed::SweepGrants => swept(ledger.sweep_grants(&now, now.now).await),
                 Deed::SweepExpiry => swept(ledger.sweep_expiry(&now, now.now).await),
                 Deed::Read => told(ledger.account(&now, &id).await, text),
-                Deed::Job(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
-                Deed::Hold(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
-                Deed::Auction(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
-                Deed::Badge(deed) => Box::pin(deed.done(&ledger, &now, self)).await,
+                Deed::Job(deed) => deed.done(&ledger, &now, self).await,
+                Deed::Hold(deed) => deed.done(&ledger, &now, self).await,
+                Deed::Auction(deed) => deed.done(&ledger, &now, self).await,
+                Deed::Badge(deed) => deed.done(&ledger, &now, self).await,
             }
         };
         act.boxed_local()

@@ -479,10 +479,6 @@ pub fn market_triples() -> Vec<Case> {
     let expired = Job(Settle(Expired));
     let cancelled = Job(Settle(ClientCancelled));
     let fraud = [Job(Close(Fraud)), Job(Settle(Fraud))];
-    let triple = |scene, deeds: [Deed; 3]| {
-        let acts: Vec<_> = deeds.into_iter().zip(0..).collect();
-        case(scene, &acts)
-    };
     vec![
         triple(Scene::Posted, [Job(Propose), fraud[0], fraud[1]]),
         triple(
@@ -540,10 +536,7 @@ pub fn hold_triples() -> Vec<Case> {
         (Scene::Due, [release, SweepExpiry, Spend]),
     ]
     .into_iter()
-    .map(|(scene, deeds)| {
-        let acts: Vec<_> = deeds.into_iter().zip(0..).collect();
-        case(scene, &acts)
-    })
+    .map(|(scene, deeds)| triple(scene, deeds))
     .collect()
 }
 
@@ -635,10 +628,7 @@ pub fn auction_triples() -> Vec<Case> {
         (Scene::Over, [hire, sweep, read]),
     ]
     .into_iter()
-    .map(|(scene, deeds)| {
-        let acts: Vec<_> = deeds.into_iter().zip(0..).collect();
-        case(scene, &acts)
-    })
+    .map(|(scene, deeds)| triple(scene, deeds))
     .collect()
 }
 
@@ -668,6 +658,11 @@ pub fn badge_pairs() -> Vec<Case> {
 fn each_with_each(deeds: &[Deed]) -> impl Iterator<Item = [(Deed, usize); 2]> {
     let pairs = (0..deeds.len()).flat_map(|one| (one..deeds.len()).map(move |two| (one, two)));
     pairs.map(|(one, two)| [(deeds[one], 0), (deeds[two], 1)])
+}
+
+fn triple(scene: Scene, deeds: [Deed; 3]) -> Case {
+    let acts: Vec<_> = deeds.into_iter().zip(0..).collect();
+    case(scene, &acts)
 }
 
 /// A case of deeds, each under the key of that number.
