@@ -27,6 +27,7 @@ mod plans;
 mod promos;
 mod proposals;
 mod purchases;
+mod quotas;
 mod refunds;
 mod rewards;
 mod schedules;

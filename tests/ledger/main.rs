@@ -18,6 +18,7 @@ mod plans;
 mod properties;
 mod proposals;
 mod questions;
+mod quotas;
 mod receipts;
 mod rewards;
 mod sweeps;

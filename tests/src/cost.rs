@@ -14,6 +14,7 @@ use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::proposal::{Decision, ProposeCommand};
 use connects::domain::purchase::PurchaseCommand;
+use connects::domain::quota::Quota;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::reward::{Client, RewardCommand};
 use connects::domain::units::{Connects, Money};
@@ -330,6 +331,25 @@ impl Metered {
         self.table.audit(&account).await;
     }
 
+    /// What a request for history costs more, and one that names a promo code.
+    async fn quotas(&mut self, account: &AccountId) {
+        let (ledger, now) = (self.ledger.clone(), at(NOW));
+        let taken = |quota| ledger.take(&now, account, quota, now.now);
+        taken(Quota::History).await.unwrap();
+        self.was("count of a first page of history", Budget::of(1, 1, 0, 1));
+        taken(Quota::History).await.unwrap();
+        self.was("count of a further page", Budget::of(1, 1, 0, 2));
+        for _ in 0..ledger.policy().limits.guesses.burst {
+            taken(Quota::Guesses).await.unwrap();
+        }
+        self.meter.take();
+        taken(Quota::Guesses).await.unwrap_err();
+        self.was("one too many", Budget::of(0, 0, 0, 1));
+        let guess = ledger.guess(&now, account, now.now, async { Ok(()) });
+        guess.await.unwrap_err();
+        self.was("a look at the guesses left", Budget::of(0, 0, 1, 1));
+    }
+
     async fn refund(&self, account: &AccountId, spend: OperationId) {
         self.refund_of(account, RefundOf::SpendId(spend)).await;
     }
@@ -435,6 +455,8 @@ pub async fn operations() -> Vec<Step> {
     walk.was("redemption", Budget::of(4, 9, 2, 2));
     ledger.promo(&now, &code).await.unwrap();
     walk.was("promo code, one slot", Budget::of(0, 0, 2, 2));
+
+    walk.quotas(&account).await;
 
     let job = job_id();
     let post = PostJob {

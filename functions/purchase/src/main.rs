@@ -48,8 +48,12 @@ async fn buy(app: &App, request: &Request, account: &str) -> Result<Answer, Prob
     let (key, command) = app.input(&account, asked).await?;
     let bought = app
         .ledger
-        .purchase(&request.context, &app.payments, &account, &key, &command)
-        .await?;
+        .purchase(&request.context, &app.payments, &account, &key, &command);
+    // A code that there is not is told apart from one that is for something else.
+    let bought = match command.promo_code {
+        Some(_) => app.guess(request, &account, bought).await?,
+        None => bought.await?,
+    };
     match bought {
         Outcome::Applied(purchase) => by_status(&purchase),
         Outcome::Replayed(purchase) => by_status(&purchase)

@@ -37,13 +37,10 @@ async fn redeem(app: &App, request: &Request, account: &str) -> Result<Answer, P
         request.body().and_then(code),
     );
     let (key, code) = app.input(&account, asked).await?;
-    let ledger = &app.ledger;
-    Answer::of(
-        201,
-        ledger
-            .redeem(&request.context, &account, key.as_ref(), &code)
-            .await,
-    )
+    let redeemed = app
+        .ledger
+        .redeem(&request.context, &account, key.as_ref(), &code);
+    Answer::of(201, app.guess(request, &account, redeemed).await)
 }
 
 async fn set(app: &App, request: &Request, code: &str) -> Result<Answer, Problem> {

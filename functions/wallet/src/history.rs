@@ -4,6 +4,7 @@ use chrono::NaiveDate;
 use connects::domain::history::{Cursor, Query, Range};
 use connects::domain::ids::{AccountId, Reason, Reference, Seq};
 use connects::domain::journal::{EntryType, EntryView};
+use connects::domain::quota::Quota;
 use connects::domain::refusal::Invalid;
 use connects::domain::time;
 use connects::domain::units::Connects;
@@ -36,6 +37,7 @@ pub async fn page(app: &App, request: &Request, id: &str) -> Result<Answer, Prob
     let id = app.account(request, Scope::ANY, id).await?;
     let asked = request.query().and_then(|query| asked(query, &id));
     let (asked, after, limit, listing) = app.input(&id, asked).await?;
+    app.take(request, &id, Quota::History).await?;
     let page = app
         .ledger
         .history(&request.context, &id, &asked, after, limit)

@@ -21,6 +21,7 @@ pub mod policy;
 pub mod promo;
 pub mod proposal;
 pub mod purchase;
+pub mod quota;
 pub mod receipt;
 pub mod refund;
 pub mod refusal;

@@ -11,6 +11,7 @@ use super::badge::BadgePolicy;
 use super::closure::{ClosureReason, Terms};
 use super::job::RateCard;
 use super::lot::{Birth, Lot, Source};
+use super::quota::LimitPolicy;
 use super::refusal::Invalid;
 use super::reward::RewardPolicy;
 use super::time::Time;
@@ -63,6 +64,8 @@ pub struct Policy {
     pub boost: BoostPolicy,
     /// What the availability badge costs.
     pub badge: BadgePolicy,
+    /// How often an account may do what is dear.
+    pub limits: LimitPolicy,
 }
 
 /// `[lots]`
@@ -287,7 +290,8 @@ impl Policy {
         let broken = rules.iter().find(|(kept, _)| !kept);
         let broken = broken.map(|(_, broken)| *broken);
         let broken = broken.or(self.jobs.broken()).or(self.boost.broken());
-        match broken.or(self.badge.broken()) {
+        let broken = broken.or(self.badge.broken());
+        match broken.or(self.limits.broken()) {
             Some(broken) => Err(PolicyError::Value(broken)),
             None => Ok(self),
         }
@@ -551,6 +555,12 @@ mod tests {
             ("minimum = 4", "minimum = 0"),
             ("minimum = 4", "minimum = 17"),
             ("maximum = 16", "maximum = 2001"),
+            ("[limits]", "[limit]"),
+            ("burst = 120", "burst = 0"),
+            ("burst = 120", "burst = 10001"),
+            ("every_ms = 500", "every_ms = 0"),
+            ("every_ms = 360_000", "every_ms = 86400001"),
+            ("burst = 10,", ""),
         ] {
             let text = BUILT_IN.replacen(good, bad, 1);
             assert_ne!(text, BUILT_IN, "{good} is not in the policy any more");
@@ -595,6 +605,10 @@ mod tests {
             ("minimum = 4", "minimum = 1"),
             ("minimum = 4", "minimum = 16"),
             ("maximum = 16", "maximum = 2000"),
+            ("burst = 120", "burst = 1"),
+            ("burst = 120", "burst = 10000"),
+            ("every_ms = 500", "every_ms = 1"),
+            ("every_ms = 500", "every_ms = 86400000"),
         ] {
             let text = BUILT_IN.replacen(good, limit, 1);
             assert_ne!(text, BUILT_IN, "{good} is not in the policy any more");

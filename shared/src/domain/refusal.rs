@@ -200,6 +200,12 @@ pub enum Refusal {
     /// The idempotency key belongs to another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
+    /// The account did this too often.
+    #[error("too many of these for one account; try again in {retry_after} s")]
+    RateLimited {
+        /// The seconds after which there is one again.
+        retry_after: u64,
+    },
 }
 
 impl Refusal {
@@ -247,6 +253,7 @@ impl Refusal {
             Self::PurchaseNotPaid => (409, "purchase_not_paid"),
             Self::PaymentDeclined { .. } => (402, "payment_declined"),
             Self::IdempotencyKeyReused => (422, "idempotency_key_reused"),
+            Self::RateLimited { .. } => (429, "rate_limited"),
         }
     }
 
@@ -423,6 +430,12 @@ mod tests {
                 Refusal::IdempotencyKeyReused,
                 422,
                 "idempotency_key_reused",
+                &none,
+            ),
+            (
+                Refusal::RateLimited { retry_after: 3 },
+                429,
+                "rate_limited",
                 &none,
             ),
         ] {

@@ -16,8 +16,9 @@ use crate::config::{
 };
 use crate::domain::ids::AccountId;
 use crate::domain::policy::{self, Policy};
+use crate::domain::quota::Quota;
 use crate::domain::refusal::Refusal;
-use crate::ledger::Ledger;
+use crate::ledger::{Error, Ledger};
 use crate::payments::Sandbox;
 use crate::store::{self, Store};
 
@@ -158,5 +159,33 @@ impl App {
     ) -> Result<T, Problem> {
         let exists = self.ledger.account_exists(account);
         input(parsed, exists, Refusal::AccountNotFound).await
+    }
+
+    /// Takes one of an account's quota, by the real clock.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub async fn take(
+        &self,
+        request: &Request,
+        account: &AccountId,
+        quota: Quota,
+    ) -> Result<(), Problem> {
+        let (context, now) = (&request.context, request.received_at);
+        Ok(self.ledger.take(context, account, quota, now).await?)
+    }
+
+    /// Does what tells whether there is a promo code, as often as an account may guess.
+    ///
+    /// # Errors
+    /// `rate_limited`, else what `attempt` says.
+    pub async fn guess<T>(
+        &self,
+        request: &Request,
+        account: &AccountId,
+        attempt: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let (context, now) = (&request.context, request.received_at);
+        self.ledger.guess(context, account, now, attempt).await
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::refusal::{Invalid, Refusal};
 use crate::ledger::{Error, Fault};
 
 /// Seconds after which a busy answer suggests another try.
-const RETRY_AFTER: Header = ("retry-after", Cow::Borrowed("1"));
+const BUSY_FOR: u64 = 1;
 
 /// The most of a name that came from outside and is answered back.
 const MAX_ECHO: usize = 64;
@@ -135,7 +135,7 @@ impl Problem {
             "busy",
             "try again; under the same idempotency key nothing happens twice",
         );
-        problem.headers.push(RETRY_AFTER);
+        problem.headers.push(retry_after(BUSY_FOR));
         problem
     }
 
@@ -171,8 +171,13 @@ impl From<Unauthenticated> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let (status, code) = refusal.status_and_code();
+        let headers = match refusal {
+            Refusal::RateLimited { retry_after: wait } => vec![retry_after(wait)],
+            _ => vec![],
+        };
         Self {
             members: refusal.members(),
+            headers,
             ..Self::new(status, code, refusal.to_string())
         }
     }
@@ -201,6 +206,11 @@ impl From<Error> for Problem {
             Error::Fault(fault) => fault.into(),
         }
     }
+}
+
+/// When to try again, in seconds from now.
+fn retry_after(seconds: u64) -> Header {
+    ("retry-after", seconds.to_string().into())
 }
 
 /// A problem document, in the order in which it reads best.
@@ -304,6 +314,12 @@ mod tests {
                 None,
             ),
             (Problem::busy(), 503, "busy", Some(("retry-after", "1"))),
+            (
+                Refusal::RateLimited { retry_after: 360 }.into(),
+                429,
+                "rate_limited",
+                Some(("retry-after", "360")),
+            ),
             (Problem::internal(&"the disk"), 500, "internal", None),
         ] {
             let (answer, body) = document(problem);

@@ -16,6 +16,7 @@ mod jobs;
 mod operations;
 mod plans;
 mod purchases;
+mod quotas;
 mod sweeps;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::closure::ClosureReason;
 use crate::domain::ids::{AccountId, JobId, LotId, OperationId, PersonId, PromoCode, Seq};
 use crate::domain::lot::Birth;
+use crate::domain::quota::Quota;
 use crate::domain::time::{self, Time};
 
 /// Shards of each kind of due work.
@@ -38,6 +39,8 @@ pub const BADGE_PRICE_PREFIX: &str = "PRICE#";
 
 const ACCOUNT_PREFIX: &str = "ACCOUNT#";
 const JOB_PREFIX: &str = "JOB#";
+/// Named by a policy of template.yaml.
+const QUOTA_PREFIX: &str = "QUOTA#";
 
 /// What has a partition with due work in it.
 pub trait Owner: Clone + Ord + Hash + Display {
@@ -59,6 +62,15 @@ impl Owner for JobId {
 
 pub fn account(id: &AccountId) -> String {
     format!("{ACCOUNT_PREFIX}{id}")
+}
+
+/// The partition of an account's quotas: a role may be allowed these alone, by their prefix.
+pub fn quota(id: &AccountId) -> String {
+    format!("{QUOTA_PREFIX}{id}")
+}
+
+pub fn bucket(quota: Quota) -> String {
+    quota.as_str().to_uppercase()
 }
 
 pub fn person(id: &PersonId) -> String {

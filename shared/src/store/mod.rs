@@ -15,6 +15,7 @@ mod items;
 mod jobs;
 mod keys;
 mod meter;
+mod quotas;
 mod sandbox;
 
 use std::collections::HashMap;
@@ -34,6 +35,7 @@ pub use due::{Due, DueItem, DuePage};
 pub use jobs::{Bidding, ItemKey, ProposalPage};
 pub use keys::{DUE_SHARDS, DueKind, Owner};
 pub use meter::{Cost, Meter};
+pub use quotas::Taken;
 pub use sandbox::SandboxCharge;
 
 use crate::domain::account::{Account, Profile, Torn};

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, Once};
 use connects::clock::Clock;
 use connects::config::{ClockConfig, JwksSource, TokenConfig};
 use connects::domain::policy::{BUILT_IN, Policy};
+use connects::domain::quota::{LimitPolicy, Rate};
 use connects::domain::time::{self, Time};
 use connects::http::{App, Auth, Core, Event, Run, Work, invoked};
 use connects::ledger::Ledger;
@@ -126,7 +127,7 @@ impl World {
         let core = Core {
             clock,
             payments: Sandbox::new(store.clone()),
-            ledger: Ledger::new(store, Policy::parse(BUILT_IN).unwrap()),
+            ledger: Ledger::new(store, tireless()),
         };
         let folder = scratch("keys");
         let keys = Keys::ensure(&folder).unwrap();
@@ -351,6 +352,21 @@ impl World {
     }
 }
 
+/// The built-in policy, but for how often one may ask: an input's answer is not to hang on how many
+/// came before it.
+fn tireless() -> Policy {
+    let mut policy = Policy::parse(BUILT_IN).unwrap();
+    let at_once = Rate {
+        burst: 10_000,
+        every_ms: 1,
+    };
+    policy.limits = LimitPolicy {
+        history: at_once,
+        guesses: at_once,
+    };
+    policy
+}
+
 /// The table's name.
 const NAME: &str = "world";
 
@@ -373,7 +389,10 @@ impl Layer for Counting {
     ) -> BoxFuture<'static, Result<Answer, Broken>> {
         self.calls.fetch_add(1, Relaxed);
         let reads = ["Query", "GetItem", "BatchGetItem", "DescribeTable"];
-        let answer = if reads.contains(&call.operation.as_str()) {
+        // A quota is no part of what is asked about.
+        let quota = call.request["Key"]["pk"]["S"].as_str();
+        let counts = quota.is_some_and(|pk| pk.starts_with("QUOTA#"));
+        let answer = if counts || reads.contains(&call.operation.as_str()) {
             table.answer(&call)
         } else if self.closed.load(Relaxed) {
             Answer::failure(400, "ValidationException")
