@@ -47,6 +47,7 @@ pub async fn run(functions: &Binaries, seconds: u64) {
         state: project.home().join("bench/stack.json"),
         features: Features::Deploy,
         schedules: false,
+        origins: vec![],
     });
     let running = site
         .unwrap()

@@ -15,6 +15,7 @@
 mod auctions;
 mod bad_input;
 mod badges;
+mod browsers;
 mod clock;
 mod closures;
 mod concurrency;

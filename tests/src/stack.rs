@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use connects::store::Store;
+use connects_local::front;
+use connects_local::project::Project;
+use connects_local::template::Template;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -93,6 +96,17 @@ impl Stack {
             dynamo,
             minter: Minter::new(&file.signing_key, &file.jwks, file.issuer, file.audience),
         }
+    }
+
+    /// The same behind the gateway that lets pages of that origin in.
+    pub async fn for_pages_of(self, origin: &str) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let template = Template::read(&Project::find().unwrap().template()).unwrap();
+        let origins = vec![origin.parse().unwrap()];
+        let (http, behind) = (self.web.clone(), self.url.clone());
+        tokio::spawn(front::serve(listener, http, behind, origins, template.cors));
+        Self { url, ..self }
     }
 
     /// Its table, as the functions see it.

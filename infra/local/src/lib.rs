@@ -4,6 +4,7 @@ pub mod demo;
 pub mod emulator;
 pub mod environment;
 pub mod failure;
+pub mod front;
 pub mod functions;
 pub mod gateway;
 pub mod keys;

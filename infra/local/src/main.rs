@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use connects_local::emulator::Store;
 use connects_local::failure::{Doing, Failure, Result};
+use connects_local::front::Origin;
 use connects_local::keys::{Claims, Keys};
 use connects_local::project::Project;
 use connects_local::stack::{self, Options, Site, Stack};
@@ -64,6 +65,9 @@ struct Up {
     /// Processes of each function
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: u16,
+    /// Let pages of this origin call the API from a browser; may be repeated
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    origins: Vec<Origin>,
 }
 
 #[derive(Debug, Args)]
@@ -184,6 +188,7 @@ impl Up {
             state,
             features: Features::Local,
             schedules: true,
+            origins: self.origins,
         };
         let mut stack = start(project, options).await?;
         println!("ready {}", stack.state.url);
@@ -225,6 +230,7 @@ async fn show(project: &Project, state: PathBuf) -> Result<()> {
         state,
         features: Features::Local,
         schedules: false,
+        origins: vec![],
     };
     let mut stack = start(project, own).await?;
     let running = stack.state.clone();

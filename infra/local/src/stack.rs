@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::emulator::{self, ACCESS_KEY, Emulator, Place, REGION, Store, TABLE};
 use crate::environment;
 use crate::failure::{Doing, Failure, Result};
+use crate::front::{self, Origin};
 use crate::functions::Binaries;
 use crate::gateway::{self, Gateway};
 use crate::keys::{AUDIENCE, ISSUER, Keys};
@@ -43,6 +44,8 @@ pub struct Options {
     pub features: Features,
     /// Whether schedules fire by themselves.
     pub schedules: bool,
+    /// The origins whose pages may call the API.
+    pub origins: Vec<Origin>,
 }
 
 /// A running stack.
@@ -103,11 +106,24 @@ impl Site {
         let stream = Stream::open(&http, &emulator.endpoint, TABLE).await?;
 
         let log = logs.join("gateway.log");
-        let gateway =
-            Gateway::start(&spawner, cargo_lambda, project.root(), options.port, log).await?;
+        let mut tasks = JoinSet::new();
+        // With origins the browsers' gateway has the port, and the other one stands behind it.
+        let (port, front) = match options.origins.is_empty() {
+            true => (options.port, None),
+            false => {
+                let front = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, options.port));
+                let front = front.await.doing(format!("port {}", options.port))?;
+                (free_port()?, Some(front))
+            }
+        };
+        let gateway = Gateway::start(&spawner, cargo_lambda, project.root(), port, log).await?;
+        if let Some(front) = front {
+            let (behind, cors) = (gateway.url.clone(), template.cors.clone());
+            let served = front::serve(front, http.clone(), behind, options.origins, cors);
+            tasks.spawn(served);
+        }
 
         let (report, deaths) = mpsc::unbounded_channel();
-        let mut tasks = JoinSet::new();
         tasks.spawn(gateway::answer_unrouted(http.clone(), gateway.url.clone()));
         let environment = function_environment(&emulator.endpoint, &keys, options.features);
         for service in gateway.services(binaries, &environment, project.root(), &logs) {
@@ -120,7 +136,7 @@ impl Site {
         }
 
         let state = State {
-            url: gateway.url.clone(),
+            url: format!("http://127.0.0.1:{}", options.port),
             runtime_url: gateway.url.clone(),
             endpoint: emulator.endpoint.clone(),
             region: REGION.to_owned(),

@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use serde_yaml_ng::Value;
 
 use crate::failure::{Doing, Failure, Result};
+use crate::front::Cors;
 
 /// What the local stack needs of the template.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Template {
     pub schedules: BTreeMap<String, Duration>,
     /// Every function that the table's stream wakes.
     pub triggers: Vec<Trigger>,
+    /// What pages of allowed origins may do.
+    pub cors: Cors,
 }
 
 /// A function that the table's stream wakes, with the changes that do.
@@ -165,7 +168,13 @@ impl Template {
         let (name, table) = of_type("AWS::DynamoDB::Table")
             .next()
             .doing("no AWS::DynamoDB::Table")?;
+        let (name_of_api, api) = of_type("AWS::Serverless::HttpApi")
+            .next()
+            .doing("no AWS::Serverless::HttpApi")?;
+        // `!If`, and where there are origins.
+        let cors = api.properties["CorsConfiguration"][1].clone();
         let mut template = Self {
+            cors: serde_yaml_ng::from_value(cors).doing(name_of_api)?,
             table: serde_yaml_ng::from_value(table.properties.clone()).doing(name)?,
             functions: BTreeSet::new(),
             routes: BTreeSet::new(),
@@ -278,6 +287,62 @@ mod tests {
             .chain(template.schedules.keys().cloned())
             .collect();
         assert_eq!(template.functions, triggered);
+    }
+
+    /// API Gateway refuses a setting for a route that it does not have. Writes have the default; reads
+    /// and what anybody may ask, without a token, have one of their own.
+    #[test]
+    fn throttling_is_set_for_routes_that_there_are_for_reads_and_for_all_without_a_token() {
+        let project = Project::find().unwrap();
+        let template = Template::read(&project.template()).unwrap();
+        let text = std::fs::read_to_string(project.template()).unwrap();
+        let file: Value = serde_yaml_ng::from_str(&text).unwrap();
+        let resources = file["Resources"].as_mapping().unwrap();
+        let settings = file["Resources"]["Api"]["Properties"]["RouteSettings"].as_mapping();
+        let set: BTreeSet<&str> = settings.unwrap().keys().filter_map(Value::as_str).collect();
+        let route = |method: &str, path: &str| format!("{} {path}", method.to_uppercase());
+        let routes = template.routes.iter();
+        let routes: BTreeSet<String> = routes.map(|it| route(&it.method, &it.path)).collect();
+        let unknown: Vec<_> = set.iter().filter(|name| !routes.contains(**name)).collect();
+        assert!(unknown.is_empty(), "no routes: {unknown:?}");
+
+        let events = resources
+            .values()
+            .filter_map(|resource| resource["Properties"]["Events"].as_mapping())
+            .flat_map(|events| events.values())
+            .map(|event| &event["Properties"]);
+        let public: Vec<String> = events
+            .filter(|event| event["Auth"]["Authorizer"] == "NONE")
+            .map(|event| route(&text_of(event, "Method"), &text_of(event, "Path")))
+            .collect();
+        assert!(!public.is_empty());
+        let reads = routes.iter().filter(|route| route.starts_with("GET"));
+        for route in reads.chain(&public) {
+            assert!(set.contains(route.as_str()), "no RouteSettings for {route}");
+        }
+    }
+
+    fn text_of(event: &Value, key: &str) -> String {
+        text(event, key).unwrap()
+    }
+
+    #[test]
+    fn a_page_may_do_what_the_template_says() {
+        let template = Template::read(&Project::find().unwrap().template()).unwrap();
+        let cors = template.cors;
+        let lists = [
+            &cors.allow_methods,
+            &cors.allow_headers,
+            &cors.expose_headers,
+        ];
+        assert!(
+            lists
+                .iter()
+                .all(|list| !list.iter().any(|it| it.contains('*')))
+        );
+        let methods = template.routes.iter().map(|route| &route.method);
+        let methods: BTreeSet<_> = methods.collect();
+        assert_eq!(cors.allow_methods.iter().collect::<BTreeSet<_>>(), methods);
     }
 
     #[test]

@@ -106,6 +106,7 @@ async fn start(
         features,
         // The tests' accounts live at many times; a schedule at today's would move them all.
         schedules: false,
+        origins: vec![],
     })?;
     site.start(project, template, binaries).await
 }

@@ -13,6 +13,22 @@ pub type Header = (&'static str, Cow<'static, str>);
 /// The header that marks a replayed answer.
 pub(super) const REPLAYED: Header = ("idempotency-replayed", Cow::Borrowed("true"));
 
+/// What a browser is told with every answer, whatever its status: it is data for who asked, to be
+/// shown in no page, kept in no cache and fetched by https alone.
+pub(super) const SAFEGUARDS: [Header; 5] = [
+    ("cache-control", Cow::Borrowed("no-store")),
+    (
+        "content-security-policy",
+        Cow::Borrowed("default-src 'none'; frame-ancestors 'none'"),
+    ),
+    ("referrer-policy", Cow::Borrowed("no-referrer")),
+    (
+        "strict-transport-security",
+        Cow::Borrowed("max-age=31536000"),
+    ),
+    ("x-content-type-options", Cow::Borrowed("nosniff")),
+];
+
 /// An answer: status, headers and body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {

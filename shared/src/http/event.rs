@@ -16,7 +16,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::answer::Answer;
+use super::answer::{Answer, SAFEGUARDS};
 use crate::store::ItemKey;
 
 /// What invoked the function.
@@ -136,6 +136,7 @@ pub fn gateway_answer(answer: Answer, request_id: &str) -> ApiGatewayV2httpRespo
     response.headers = answer
         .headers
         .iter()
+        .chain(&SAFEGUARDS)
         .map(|(name, value)| (*name, value.as_ref()))
         .chain([("connects-request-id", request_id)])
         .filter_map(|(name, value)| {
@@ -249,6 +250,11 @@ mod tests {
             "headers": {
                 "content-type": "application/json",
                 "idempotency-replayed": "true",
+                "cache-control": "no-store",
+                "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+                "referrer-policy": "no-referrer",
+                "strict-transport-security": "max-age=31536000",
+                "x-content-type-options": "nosniff",
                 "connects-request-id": "r-1",
             },
             "multiValueHeaders": {},
