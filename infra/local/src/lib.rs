@@ -12,6 +12,8 @@ pub mod process;
 pub mod project;
 pub mod proofs;
 pub mod schedule;
+#[cfg(test)]
+mod security;
 pub mod stack;
 pub mod state;
 pub mod stream;
