@@ -12,6 +12,7 @@
 
 pub mod client;
 pub mod cost;
+pub mod door;
 pub mod explorer;
 pub mod faults;
 pub mod fuzzing;

@@ -3,14 +3,14 @@
 use connects_tests::stack::Stack;
 use reqwest::Method;
 
-use super::{ADMIN, SERVICE, USER, world};
+use crate::world::{ADMIN, SERVICE, USER, world};
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_good_token() {
     let stack = Stack::local();
     let world = world(&stack).await;
     let before = world.ana.items().await;
-    for route in &world.routes {
+    for route in world.guarded() {
         let forged = stack.minter.forged(route.scopes[0], &[&world.ana.id]);
         for (why, value) in forged {
             let request = world.good(route).header("authorization", value);
@@ -37,7 +37,7 @@ async fn every_route_is_for_its_scopes_only() {
         "connects:services",
         "CONNECTS:SERVICE",
     ];
-    for route in &world.routes {
+    for route in world.guarded() {
         let known = [USER, SERVICE, ADMIN].into_iter();
         let wrong = known
             .filter(|scope| !route.scopes.contains(scope))

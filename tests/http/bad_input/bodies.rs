@@ -3,7 +3,7 @@
 use connects_tests::stack::Stack;
 use serde_json::json;
 
-use super::{BODY_LIMIT, Route, world};
+use crate::world::{BODY_LIMIT, Route, world};
 
 #[tokio::test]
 async fn bodies_that_are_not_a_json_object() {
