@@ -13,6 +13,7 @@
 )]
 
 mod auctions;
+mod authorisation;
 mod bad_input;
 mod badges;
 mod clock;

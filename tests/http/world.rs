@@ -303,15 +303,6 @@ impl<'a> World<'a> {
     pub fn with_body(&self) -> impl Iterator<Item = &Route> {
         self.routes.iter().filter(|route| route.body.is_some())
     }
-
-    /// Those that ask for a token.
-    pub fn guarded(&self) -> impl Iterator<Item = &Route> {
-        self.routes.iter().filter(|route| !route.scopes.is_empty())
-    }
-
-    pub fn of_accounts(&self) -> impl Iterator<Item = &Route> {
-        self.routes.iter().filter(|route| route.of_an_account())
-    }
 }
 
 #[tokio::test]

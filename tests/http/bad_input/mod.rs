@@ -1,7 +1,6 @@
 //! Whatever is wrong with a request, it is refused with the documented problem, in the
 //! documented order of precedence, and the account is byte for byte what it was.
 
-mod access;
 mod bodies;
 mod keys;
 mod precedence;
