@@ -22,6 +22,7 @@ mod concurrency;
 mod conformance;
 mod history;
 mod holds;
+mod hostile;
 mod idempotency;
 mod jobs;
 mod opening;

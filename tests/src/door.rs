@@ -93,6 +93,7 @@ impl Door {
                     ISSUER.to_owned(),
                     AUDIENCE.to_owned(),
                 ),
+                logs: None,
             },
             line,
             hurries,

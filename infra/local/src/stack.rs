@@ -50,8 +50,6 @@ pub struct Options {
 pub struct Stack {
     /// What other programs need to know.
     pub state: State,
-    /// Where its logs are.
-    pub logs: PathBuf,
     gateway: Gateway,
     emulator: Emulator,
     tasks: JoinSet<()>,
@@ -129,12 +127,12 @@ impl Site {
             audience: AUDIENCE.to_owned(),
             jwks: keys.jwks,
             signing_key: keys.signing_key,
+            logs,
             pid: std::process::id(),
             features: options.features,
         };
         let mut stack = Stack {
             state,
-            logs,
             gateway,
             emulator,
             tasks,
@@ -177,7 +175,7 @@ impl Stack {
         };
         tokio::select! {
             ready = timeout(READY, answers) => {
-                ready.doing(format!("not every function answers; see {}", self.logs.display()))?
+                ready.doing(format!("not every function answers; see {}", self.state.logs.display()))?
             }
             Some(death) = self.deaths.recv() => Err(Failure::new(death.what)),
             end = self.gateway.ended() => Err(end),
