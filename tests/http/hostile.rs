@@ -92,6 +92,9 @@ async fn no_path_leads_where_it_does_not_say() {
             "{path}: {text}"
         );
         assert!(!text.contains("available"), "{path}: {text}");
+        // A function's own id for the request, or the gateway's where none was asked.
+        let ids = ["connects-request-id: ", "apigw-requestid: "];
+        assert!(ids.iter().any(|id| text.contains(id)), "{path}: {text}");
     }
     // An escape is what it stands for, and nothing more.
     let escaped = format!("/v1/accounts/%{:02x}{}", id.as_bytes()[0], &id[1..]);
