@@ -1,56 +1,9 @@
-//! A retry is the same request: one effect, the same answer, however late and however often.
+//! A retry is the same request: one effect, the same answer, however late. What holds of every route is
+//! in `conformance`; here is what is to be said of some.
 
 use connects_tests::client::Request;
 use connects_tests::stack::{Stack, fresh};
-use futures::future::join_all;
 use serde_json::json;
-
-#[tokio::test]
-async fn fifty_at_once_are_one() {
-    let stack = Stack::local();
-    let ana = stack.freelancer("2052-01-15").await;
-    let spend_id = ana.spend(9).at("2052-01-16").await.is(201).text("spend_id");
-    let now = "2052-01-17";
-    let balance_after = [
-        (ana.spend(7).at(now), 34),
-        (ana.refund(&spend_id, 4).at(now), 38),
-    ];
-    for (request, balance) in balance_after {
-        let entries = ana.journal(now).await.len();
-        let answers = join_all((0..50).map(|_| async { request.clone().await })).await;
-        for answer in &answers {
-            assert_eq!((answer.status, &answer.text), (201, &answers[0].text));
-        }
-        let first_hand = answers.iter().filter(|answer| !answer.replayed()).count();
-        assert_eq!(first_hand, 1);
-        assert_eq!(ana.journal(now).await.len(), entries + 1);
-        assert_eq!(ana.available(now).await, balance);
-    }
-    ana.audit().await;
-}
-
-#[tokio::test]
-async fn a_purchase_asked_for_fifty_times_is_charged_once_and_answers_as_it_stands() {
-    let stack = Stack::local();
-    let ana = stack.agency("2052-01-15").await;
-    let request = ana.buy(20).at("2052-01-17");
-    let answers = join_all((0..50).map(|_| async { request.clone().await })).await;
-    // Whoever asks while the payment is under way is told so.
-    for answer in &answers {
-        let state = (answer.status, answer.text("status"));
-        let known = [(201, "paid".to_owned()), (202, "pending".to_owned())];
-        assert!(known.contains(&state), "{state:?}");
-        assert_eq!(answer["purchase_id"], answers[0]["purchase_id"]);
-    }
-    let first_hand = answers.iter().filter(|answer| !answer.replayed()).count();
-    assert_eq!(first_hand, 1);
-    let paid = request.await.is(201).has("status", "paid");
-    assert!(paid.replayed());
-    assert_eq!(
-        ana.lots("2052-01-18").await,
-        ["20/20 purchase until 2053-01-17"]
-    );
-}
 
 #[tokio::test]
 async fn another_request_under_the_same_key_is_refused() {

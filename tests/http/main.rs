@@ -13,14 +13,17 @@
 )]
 
 mod auctions;
+mod authorisation;
 mod bad_input;
 mod badges;
 mod browsers;
 mod clock;
 mod closures;
 mod concurrency;
+mod conformance;
 mod history;
 mod holds;
+mod hostile;
 mod idempotency;
 mod jobs;
 mod opening;
@@ -33,3 +36,4 @@ mod refunds;
 mod rewards;
 mod schedules;
 mod spends;
+mod world;

@@ -20,7 +20,7 @@ use connects_tests::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
 use futures::future::{BoxFuture, join_all, ready};
 use tokio::time::{Duration, Instant};
 
-use super::busy::{HeldOnce, TABLE, ledger, opened};
+use super::busy::{TABLE, held_once, ledger, opened};
 use super::proposals::refusal;
 
 /// A Monday; every paid week that begins here ends on a Monday too.
@@ -447,7 +447,7 @@ async fn a_run_charges_nothing_on_what_is_no_longer_so() {
         let clear = ledger(&table, Arc::new(Clear));
         put(&clear, &account, now, 10).await.unwrap();
         let (late, has_come, go_on) =
-            HeldOnce::ledger(&table, |call| call.operation == "TransactWriteItems");
+            held_once(&table, |call| call.operation == "TransactWriteItems");
         let (report, ()) = futures::join!(sweep(&late, next), async {
             has_come.await.unwrap();
             match max_weekly {
@@ -576,7 +576,7 @@ async fn the_slower_one_learns_the_price_of_the_faster() {
     let (table, account) = opened().await;
     let clear = ledger(&table, Arc::new(Clear));
     let next_week = at("2025-01-15T12:00:00Z");
-    let (late, has_come, go_on) = HeldOnce::ledger(&table, |call| call.operation == "PutItem");
+    let (late, has_come, go_on) = held_once(&table, |call| call.operation == "PutItem");
     let (told, fixed) = futures::join!(late.badge_price(&next_week), async {
         has_come.await.unwrap();
         put(&clear, &account, "2025-01-10T10:00:00Z", 10)

@@ -1,8 +1,8 @@
 //! When the table does not do what it is asked: again, and for how long. The clock is paused, so
 //! waiting takes no time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 
 use connects::domain::account::{Kind, Open};
 use connects::domain::ids::{AccountId, PersonId};
@@ -15,48 +15,16 @@ use connects_local::project::Project;
 use connects_local::template::Template;
 use connects_tests::cost::Approves;
 use connects_tests::table::{account_id, instant, key, spend};
-use connects_tests::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
-use futures::channel::oneshot::{self, Receiver, Sender};
+use connects_tests::wire::{
+    Answer, Broken, Call, Clear, Emulated, Failing, HeldOnce, Layer, Way, Which,
+};
+use futures::channel::oneshot::{Receiver, Sender};
 use futures::future::{BoxFuture, ready};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
 const OPENED: &str = "2025-01-10T09:00:00Z";
 pub const TABLE: &str = "table";
-
-/// Answers every call of one operation with the same failure, and counts them.
-#[derive(Debug)]
-struct Failing {
-    operation: &'static str,
-    failure: Answer,
-    calls: AtomicU64,
-}
-
-impl Failing {
-    fn new(operation: &'static str, kind: &str) -> Arc<Self> {
-        Arc::new(Self {
-            operation,
-            failure: Answer::failure(400, kind),
-            calls: AtomicU64::new(0),
-        })
-    }
-}
-
-impl Layer for Failing {
-    fn pass(
-        self: Arc<Self>,
-        call: Call,
-        table: Emulated,
-    ) -> BoxFuture<'static, Result<Answer, Broken>> {
-        let answer = if call.operation == self.operation {
-            self.calls.fetch_add(1, Relaxed);
-            self.failure.clone()
-        } else {
-            table.answer(&call)
-        };
-        Box::pin(ready(Ok(answer)))
-    }
-}
 
 pub fn ledger(table: &Emulated, layer: Arc<impl Layer>) -> Ledger {
     let policy = Policy::parse(BUILT_IN).unwrap();
@@ -92,7 +60,7 @@ pub async fn opened() -> (Emulated, AccountId) {
 #[tokio::test(start_paused = true)]
 async fn a_fault_that_stays_is_told_at_once() {
     let (table, id) = opened().await;
-    let layer = Failing::new("TransactWriteItems", "ValidationException");
+    let layer = Failing::new(Call::writes, "ValidationException");
     let ledger = ledger(&table, Arc::clone(&layer));
     let spent = ledger
         .spend(&within(8, OPENED), &id, &key(), &spend(1))
@@ -101,17 +69,16 @@ async fn a_fault_that_stays_is_told_at_once() {
         panic!("{spent:?}");
     };
     assert!(!fault.is_busy(), "{fault}");
-    assert_eq!(layer.calls.load(Relaxed), 1);
+    assert_eq!(layer.calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_race_is_run_again_until_the_deadline_and_no_longer() {
     fastrand::seed(1);
     let (table, id) = opened().await;
-    let layer = Failing::new("TransactWriteItems", "TransactionConflictException");
+    let layer = Failing::new(Call::writes, "TransactionConflictException");
     let ledger = ledger(&table, Arc::clone(&layer));
     for _ in 0..20 {
-        layer.calls.store(0, Relaxed);
         let context = within(8, OPENED);
         let spent = ledger.spend(&context, &id, &key(), &spend(1)).await;
         let Err(Error::Fault(fault)) = spent else {
@@ -123,7 +90,7 @@ async fn a_lost_race_is_run_again_until_the_deadline_and_no_longer() {
         assert!(Instant::now() + Duration::from_secs(1) > context.deadline);
         // Attempts take no time here, and pauses are never longer than a tenth of what is left: that
         // makes some hundred.
-        let attempts = layer.calls.load(Relaxed);
+        let attempts = layer.calls();
         assert!((50..160).contains(&attempts), "{attempts}");
     }
 }
@@ -310,47 +277,10 @@ async fn an_account_whose_turn_comes_too_late_is_left_for_the_next_run() {
     }
 }
 
-type Gate = (Sender<()>, Receiver<()>);
-
-/// Holds the first such call back: says that it has come, and waits until it may go on.
-#[derive(Debug)]
-pub struct HeldOnce {
-    is_it: fn(&Call) -> bool,
-    gate: Mutex<Option<Gate>>,
-}
-
-impl HeldOnce {
-    /// The ledger behind it; what tells that the call has come; what lets it go on.
-    pub fn ledger(
-        table: &Emulated,
-        is_it: fn(&Call) -> bool,
-    ) -> (Ledger, Receiver<()>, Sender<()>) {
-        let (come, has_come) = oneshot::channel();
-        let (go_on, may_go_on) = oneshot::channel();
-        let gate = Mutex::new(Some((come, may_go_on)));
-        let held = Self { is_it, gate };
-        (ledger(table, Arc::new(held)), has_come, go_on)
-    }
-}
-
-impl Layer for HeldOnce {
-    fn pass(
-        self: Arc<Self>,
-        call: Call,
-        table: Emulated,
-    ) -> BoxFuture<'static, Result<Answer, Broken>> {
-        let gate = match (self.is_it)(&call) {
-            true => self.gate.lock().unwrap().take(),
-            false => None,
-        };
-        Box::pin(async move {
-            if let Some((come, go_on)) = gate {
-                come.send(()).unwrap();
-                go_on.await.unwrap();
-            }
-            Ok(table.answer(&call))
-        })
-    }
+/// A ledger whose first such call is held back; what tells that it has come; what lets it go on.
+pub fn held_once(table: &Emulated, which: Which) -> (Ledger, Receiver<()>, Sender<()>) {
+    let (held, has_come, go_on) = HeldOnce::new(which, Way::There);
+    (ledger(table, held), has_come, go_on)
 }
 
 /// The end of a lot is booked after a chargeback has read the account and before it looks into the
@@ -381,7 +311,7 @@ async fn an_expiry_booked_between_two_looks_is_counted_once() {
         let values = &call.request["ExpressionAttributeValues"];
         values.get(":first").is_some()
     };
-    let (ledger, has_come, go_on) = HeldOnce::ledger(&table, into_the_journal);
+    let (ledger, has_come, go_on) = held_once(&table, into_the_journal);
     let later = within(8, LATER);
     let (back, ()) = futures::join!(ledger.chargeback(&later, &id, &bought, None), async {
         has_come.await.unwrap();

@@ -69,7 +69,7 @@ impl Fault {
     fn befalls(self, call: &Call) -> bool {
         let operation = call.operation.as_str();
         let transaction = operation == "TransactWriteItems";
-        let writes = transaction || matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem");
+        let writes = call.writes();
         match self {
             Self::Throttled | Self::ServerError | Self::Reset | Self::Slow => true,
             Self::Cancelled => transaction,

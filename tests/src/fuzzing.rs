@@ -3,7 +3,7 @@
 //! answer in its form, no fault of ours, a bounded number of calls to the table. `tests/fuzz` feeds
 //! them from libFuzzer, the test `fuzz` from the corpus and seeded mutations of it.
 
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 

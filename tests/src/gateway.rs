@@ -1,6 +1,15 @@
 //! The functions without a gateway between: their own routes, compiled in.
 
-use connects::http::{Answer, App, Problem, Request};
+use aws_sdk_dynamodb::Client;
+use connects::clock::Clock;
+use connects::config::ClockConfig;
+use connects::domain::policy::Policy;
+use connects::http::{Answer, App, Core, Event, Problem, Request};
+use connects::ledger::Ledger;
+use connects::payments::Sandbox;
+use connects::store::Store;
+use data_encoding::BASE64;
+use serde_json::{Map, Value, json};
 
 // Each is a whole program; its `main` has no part in this.
 #[allow(dead_code)]
@@ -36,6 +45,41 @@ mod spend;
 #[allow(dead_code)]
 #[path = "../../functions/wallet/src/main.rs"]
 mod wallet;
+
+/// What every function has, over that table, under those rules.
+pub fn core(client: Client, table: &str, policy: Policy) -> Core {
+    let store = Store::new(client, table);
+    let clock = ClockConfig {
+        local: true,
+        in_aws: false,
+    };
+    Core {
+        clock: Clock::new(&clock).unwrap(),
+        payments: Sandbox::new(store.clone()),
+        ledger: Ledger::new(store, policy),
+    }
+}
+
+/// The event that API Gateway makes of a request; none of one that it would not let in.
+pub fn event(
+    method: &str,
+    path: &str,
+    query: &str,
+    headers: Map<String, Value>,
+    body: &[u8],
+) -> Option<Event> {
+    let text = std::str::from_utf8(body);
+    let event = json!({
+        "version": "2.0",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": headers,
+        "requestContext": { "stage": "$default", "http": { "method": method } },
+        "body": text.map_or_else(|_| BASE64.encode(body), str::to_owned),
+        "isBase64Encoded": text.is_err(),
+    });
+    serde_json::from_value(event).ok()
+}
 
 /// What a request is answered by the function that has its route. No two have the same, so it is
 /// the first that knows it.

@@ -7,33 +7,30 @@ use connects::domain::ids::AccountId;
 
 use crate::holder::Holder;
 use crate::model::Model;
+use crate::stack::Stack;
 use crate::table;
 
 /// An item: its attributes by name.
 pub type Item = BTreeMap<String, AttributeValue>;
 
-impl Holder<'_> {
-    /// Every item of the account by its sort key, read consistently. Two equal answers mean
-    /// that nothing was written in between, byte for byte.
-    pub async fn items(&self) -> BTreeMap<String, Item> {
+impl Stack {
+    /// Every item of a partition by its sort key, read consistently. Two equal answers mean that
+    /// nothing was written in between, byte for byte.
+    pub async fn items(&self, pk: &str) -> BTreeMap<String, Item> {
         let mut items = BTreeMap::new();
         let mut start = None;
         loop {
             let page = self
-                .stack
                 .dynamo
                 .query()
-                .table_name(&self.stack.table)
+                .table_name(&self.table)
                 .consistent_read(true)
-                .key_condition_expression("pk = :account")
-                .expression_attribute_values(
-                    ":account",
-                    AttributeValue::S(format!("ACCOUNT#{}", self.id)),
-                )
+                .key_condition_expression("pk = :pk")
+                .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
                 .set_exclusive_start_key(start)
                 .send()
                 .await
-                .unwrap_or_else(|e| panic!("{}: {e:?}", self.id));
+                .unwrap_or_else(|e| panic!("{pk}: {e:?}"));
             items.extend(page.items().iter().map(|item| {
                 let sk = item["sk"].as_s().unwrap().clone();
                 (sk, item.clone().into_iter().collect())
@@ -43,6 +40,13 @@ impl Holder<'_> {
                 return items;
             }
         }
+    }
+}
+
+impl Holder<'_> {
+    /// Every item of the account.
+    pub async fn items(&self) -> BTreeMap<String, Item> {
+        self.stack.items(&format!("ACCOUNT#{}", self.id)).await
     }
 
     /// Checks the account's whole journal by the model, and its lots by its journal; gives the

@@ -12,13 +12,16 @@
 
 pub mod client;
 pub mod cost;
+pub mod door;
 pub mod explorer;
 pub mod faults;
 pub mod fuzzing;
 mod gateway;
 pub mod holder;
 pub mod items;
+pub mod logs;
 pub mod model;
+pub mod raw;
 pub mod runner;
 pub mod schedule;
 pub mod simulator;

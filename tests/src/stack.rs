@@ -1,6 +1,6 @@
 //! The running stack that the tests talk to, as its stack file describes it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -38,6 +38,7 @@ struct StackFile {
     audience: String,
     jwks: String,
     signing_key: String,
+    logs: PathBuf,
 }
 
 /// A running stack: its gateway, its functions, its table and the key its tokens are signed with.
@@ -50,6 +51,8 @@ pub struct Stack {
     pub(crate) dynamo: aws_sdk_dynamodb::Client,
     /// Makes the tokens.
     pub minter: Minter,
+    /// Where the functions' logs are, if they write any.
+    pub(crate) logs: Option<PathBuf>,
 }
 
 impl Stack {
@@ -95,6 +98,7 @@ impl Stack {
             web,
             dynamo,
             minter: Minter::new(&file.signing_key, &file.jwks, file.issuer, file.audience),
+            logs: Some(file.logs),
         }
     }
 

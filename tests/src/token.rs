@@ -99,45 +99,52 @@ impl Minter {
         unknown_kid.kid = Some("nobody".to_owned());
         let bearer = |token: String| format!("Bearer {token}");
         vec![
-            ("empty token", "Bearer ".to_owned()),
-            ("not a token", bearer("abc".to_owned())),
-            ("three dots of nothing", bearer("..".to_owned())),
-            ("another scheme", format!("Basic {token}")),
-            ("no scheme", token.clone()),
+            ("an empty one", "Bearer ".to_owned()),
+            ("garbage", bearer("abc".to_owned())),
+            ("three parts of nothing", bearer("..".to_owned())),
+            ("under another scheme", format!("Basic {token}")),
+            ("without a scheme", token.clone()),
             ("expired", bearer(signed(&with("exp", json!(now - 120))))),
             (
                 "not yet valid",
                 bearer(signed(&with("nbf", json!(now + 600)))),
             ),
-            ("never expires", bearer(signed(&without("exp")))),
+            ("without an expiry", bearer(signed(&without("exp")))),
             (
-                "another issuer",
+                "of another issuer",
                 bearer(signed(&with("iss", json!("https://elsewhere.example")))),
             ),
-            ("no issuer", bearer(signed(&without("iss")))),
+            ("without an issuer", bearer(signed(&without("iss")))),
             (
-                "another audience",
+                "for another audience",
                 bearer(signed(&with("aud", json!("elsewhere")))),
             ),
-            ("no audience", bearer(signed(&without("aud")))),
+            ("without an audience", bearer(signed(&without("aud")))),
             (
-                "another's key",
+                "signed by another key, under the name of ours",
                 bearer(self.sign(&self.header(), &good, &strangers_key())),
             ),
             (
-                "a key nobody knows",
+                "signed by a key that nobody knows",
                 bearer(self.sign(&unknown_kid, &good, &strangers_key())),
             ),
-            ("unsigned", bearer(format!("{}.{}.", head, parts[1]))),
             (
-                "another's claims",
+                "its signature left out",
+                bearer(format!("{}.{}.", head, parts[1])),
+            ),
+            (
+                "the signature of other claims",
                 bearer(format!("{head}.{other_claims}.{signature}")),
             ),
-            ("alg none", bearer(self.alg_none(&good, "none"))),
-            ("alg None", bearer(self.alg_none(&good, "None"))),
+            ("`alg: none`", bearer(self.alg_none(&good, "none"))),
+            ("`alg: None`", bearer(self.alg_none(&good, "None"))),
             (
-                "the public key as a secret",
-                bearer(self.hmac_with_public_key(&good)),
+                "HMAC, the public JWK as its secret",
+                bearer(self.hmac(&good, self.jwk.to_string().as_bytes())),
+            ),
+            (
+                "HMAC, the public key in PEM as its secret",
+                bearer(self.hmac(&good, self.public_pem().as_bytes())),
             ),
         ]
     }
@@ -148,11 +155,26 @@ impl Minter {
         format!("{}.{}.", part(&header), part(claims))
     }
 
-    fn hmac_with_public_key(&self, claims: &Value) -> String {
+    fn hmac(&self, claims: &Value, secret: &[u8]) -> String {
         let mut header = Header::new(Algorithm::HS256);
         header.kid = self.header().kid;
-        let secret = EncodingKey::from_secret(self.jwk.to_string().as_bytes());
-        self.sign(&header, claims, &secret)
+        self.sign(&header, claims, &EncodingKey::from_secret(secret))
+    }
+
+    /// The public key, in the form of RFC 5480.
+    fn public_pem(&self) -> String {
+        const PREFIX: [u8; 27] = [
+            0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
+            0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+        ];
+        let coordinate = |name: &str| {
+            let text = self.jwk[name].as_str().unwrap();
+            BASE64URL_NOPAD.decode(text.as_bytes()).unwrap()
+        };
+        let der = [&PREFIX[..], &coordinate("x"), &coordinate("y")].concat();
+        let text = BASE64.encode(&der);
+        let (first, second) = text.split_at(64);
+        format!("-----BEGIN PUBLIC KEY-----\n{first}\n{second}\n-----END PUBLIC KEY-----\n")
     }
 }
 

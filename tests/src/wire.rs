@@ -4,7 +4,8 @@
 
 use std::fmt::Debug;
 use std::future::ready;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
@@ -18,6 +19,7 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use connects_local::emulator::{self, REGION};
 use dynoxide::{Database, DynoxideError};
+use futures::channel::oneshot::{self, Receiver, Sender};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,6 +32,16 @@ pub struct Call {
     pub operation: String,
     /// Its request.
     pub request: Value,
+}
+
+impl Call {
+    /// Whether it may change the table.
+    pub fn writes(&self) -> bool {
+        matches!(
+            self.operation.as_str(),
+            "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem"
+        )
+    }
 }
 
 /// What DynamoDB answers.
@@ -80,6 +92,174 @@ impl Layer for Clear {
         table: Emulated,
     ) -> BoxFuture<'static, Result<Answer, Broken>> {
         Box::pin(ready(Ok(table.answer(&call))))
+    }
+}
+
+/// Which calls a layer is about.
+pub type Which = fn(&Call) -> bool;
+
+/// Answers some calls with the same failure, and counts them; they are not done.
+#[derive(Debug)]
+pub struct Failing {
+    which: Which,
+    failure: Answer,
+    calls: AtomicU64,
+}
+
+impl Failing {
+    /// Those calls, with a failure of that `__type`.
+    pub fn new(which: Which, kind: &str) -> Arc<Self> {
+        Arc::new(Self {
+            which,
+            failure: Answer::failure(400, kind),
+            calls: AtomicU64::new(0),
+        })
+    }
+
+    /// How often it did, since it was last asked.
+    pub fn calls(&self) -> u64 {
+        self.calls.swap(0, Relaxed)
+    }
+}
+
+impl Layer for Failing {
+    fn pass(
+        self: Arc<Self>,
+        call: Call,
+        table: Emulated,
+    ) -> BoxFuture<'static, Result<Answer, Broken>> {
+        let answer = if (self.which)(&call) {
+            self.calls.fetch_add(1, Relaxed);
+            self.failure.clone()
+        } else {
+            table.answer(&call)
+        };
+        Box::pin(ready(Ok(answer)))
+    }
+}
+
+/// The first write is done, but nobody is told: its answer is lost, and so is the line to the table.
+#[derive(Debug, Default)]
+pub struct Losing {
+    lost: AtomicU64,
+}
+
+impl Layer for Losing {
+    fn pass(
+        self: Arc<Self>,
+        call: Call,
+        table: Emulated,
+    ) -> BoxFuture<'static, Result<Answer, Broken>> {
+        if self.lost.load(Relaxed) == 0 {
+            let answer = table.answer(&call);
+            if !call.writes() {
+                return Box::pin(ready(Ok(answer)));
+            }
+            self.lost.fetch_add(1, Relaxed);
+        }
+        Box::pin(ready(Err(Broken::Reset)))
+    }
+}
+
+/// On which of its two ways a call is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Before the table has done it.
+    There,
+    /// When it is done, and before its answer is told.
+    Back,
+}
+
+type Gate = (Sender<()>, Receiver<()>);
+
+/// Holds the first such call back: says that it has come, and waits until it may go on.
+#[derive(Debug)]
+pub struct HeldOnce {
+    which: Which,
+    way: Way,
+    gate: Mutex<Option<Gate>>,
+}
+
+impl HeldOnce {
+    /// The layer; what tells that the call has come; what lets it go on.
+    pub fn new(which: Which, way: Way) -> (Arc<Self>, Receiver<()>, Sender<()>) {
+        let (come, has_come) = oneshot::channel();
+        let (go_on, may_go_on) = oneshot::channel();
+        let gate = Mutex::new(Some((come, may_go_on)));
+        (Arc::new(Self { which, way, gate }), has_come, go_on)
+    }
+}
+
+impl Layer for HeldOnce {
+    fn pass(
+        self: Arc<Self>,
+        call: Call,
+        table: Emulated,
+    ) -> BoxFuture<'static, Result<Answer, Broken>> {
+        let gate = match (self.which)(&call) {
+            true => self.gate.lock().unwrap().take(),
+            false => None,
+        };
+        Box::pin(async move {
+            let Some((come, go_on)) = gate else {
+                return Ok(table.answer(&call));
+            };
+            let done = (self.way == Way::Back).then(|| table.answer(&call));
+            come.send(()).unwrap();
+            go_on.await.unwrap();
+            Ok(done.unwrap_or_else(|| table.answer(&call)))
+        })
+    }
+}
+
+/// Passes every call on, and keeps what it was.
+#[derive(Debug, Default)]
+pub struct Listening(Mutex<Vec<Call>>);
+
+impl Listening {
+    /// The calls, since it was last asked.
+    pub fn heard(&self) -> Vec<Call> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Layer for Listening {
+    fn pass(
+        self: Arc<Self>,
+        call: Call,
+        table: Emulated,
+    ) -> BoxFuture<'static, Result<Answer, Broken>> {
+        let answer = table.answer(&call);
+        self.0.lock().unwrap().push(call);
+        Box::pin(ready(Ok(answer)))
+    }
+}
+
+/// One layer after another, in the same place.
+#[derive(Debug)]
+pub struct Switch(Mutex<Arc<dyn Layer>>);
+
+impl Switch {
+    /// From now on it is this one.
+    pub fn to(&self, layer: Arc<dyn Layer>) {
+        *self.0.lock().unwrap() = layer;
+    }
+}
+
+impl Default for Switch {
+    fn default() -> Self {
+        Self(Mutex::new(Arc::new(Clear)))
+    }
+}
+
+impl Layer for Switch {
+    fn pass(
+        self: Arc<Self>,
+        call: Call,
+        table: Emulated,
+    ) -> BoxFuture<'static, Result<Answer, Broken>> {
+        let layer = Arc::clone(&self.0.lock().unwrap());
+        layer.pass(call, table)
     }
 }
 

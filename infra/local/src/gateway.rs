@@ -128,28 +128,33 @@ impl Gateway {
 /// Answers what no route serves, as API Gateway does. The gateway would hand it to a function
 /// without a name and wait for that for ever; so this is that function.
 pub async fn answer_unrouted(http: reqwest::Client, url: String) {
-    let not_found = json!({
-        "statusCode": 404,
-        "headers": { "content-type": "application/json" },
-        "multiValueHeaders": {},
-        "body": json!({ "message": "Not Found" }).to_string(),
-        "isBase64Encoded": false,
-        "cookies": [],
-    });
     loop {
-        if answer_one(&http, &url, &not_found).await.is_none() {
+        if answer_one(&http, &url).await.is_none() {
             sleep(POLL).await;
         }
     }
 }
 
-async fn answer_one(http: &reqwest::Client, url: &str, answer: &serde_json::Value) -> Option<()> {
+/// API Gateway's own answer to the request of that id.
+fn not_found(id: &str) -> serde_json::Value {
+    json!({
+        "statusCode": 404,
+        "headers": { "content-type": "application/json", "apigw-requestid": id },
+        "multiValueHeaders": {},
+        "body": json!({ "message": "Not Found" }).to_string(),
+        "isBase64Encoded": false,
+        "cookies": [],
+    })
+}
+
+async fn answer_one(http: &reqwest::Client, url: &str) -> Option<()> {
     let next = format!("{url}/.rt/{RUNTIME}/invocation/next");
     let request = http.get(next).send().await.ok()?;
     let id = request.headers().get("lambda-runtime-aws-request-id")?;
     let id = id.to_str().ok()?.to_owned();
     let response = format!("{url}/.rt/{RUNTIME}/invocation/{id}/response");
-    http.post(response).json(answer).send().await.ok().map(drop)
+    let answered = http.post(response).json(&not_found(&id)).send().await;
+    answered.ok().map(drop)
 }
 
 #[cfg(test)]

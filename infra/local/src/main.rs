@@ -194,7 +194,7 @@ impl Up {
         println!("ready {}", stack.state.url);
         eprintln!(
             "{}",
-            how_to_go_on(&stack.state.url, &stack.state.endpoint, &stack.logs)
+            how_to_go_on(&stack.state.url, &stack.state.endpoint, &stack.state.logs)
         );
         Err(stack.watch().await)
     }

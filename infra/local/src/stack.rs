@@ -53,8 +53,6 @@ pub struct Options {
 pub struct Stack {
     /// What other programs need to know.
     pub state: State,
-    /// Where its logs are.
-    pub logs: PathBuf,
     gateway: Gateway,
     emulator: Emulator,
     tasks: JoinSet<()>,
@@ -145,12 +143,12 @@ impl Site {
             audience: AUDIENCE.to_owned(),
             jwks: keys.jwks,
             signing_key: keys.signing_key,
+            logs,
             pid: std::process::id(),
             features: options.features,
         };
         let mut stack = Stack {
             state,
-            logs,
             gateway,
             emulator,
             tasks,
@@ -193,7 +191,7 @@ impl Stack {
         };
         tokio::select! {
             ready = timeout(READY, answers) => {
-                ready.doing(format!("not every function answers; see {}", self.logs.display()))?
+                ready.doing(format!("not every function answers; see {}", self.state.logs.display()))?
             }
             Some(death) = self.deaths.recv() => Err(Failure::new(death.what)),
             end = self.gateway.ended() => Err(end),

@@ -31,6 +31,8 @@ pub struct State {
     pub jwks: PathBuf,
     /// The file with the private key.
     pub signing_key: PathBuf,
+    /// The folder with the logs of the functions, a file each, and of what serves them.
+    pub logs: PathBuf,
     /// The runner's process.
     pub pid: u32,
     /// How the functions were built.
@@ -138,6 +140,7 @@ mod tests {
             audience: "a".to_owned(),
             jwks: PathBuf::from("/j"),
             signing_key: PathBuf::from("/k"),
+            logs: PathBuf::from("/l"),
             pid: 7,
             features: Features::Local,
         };

@@ -23,6 +23,8 @@ pub struct Template {
     pub functions: BTreeSet<String>,
     /// Every route with the function that serves it.
     pub routes: BTreeSet<Route>,
+    /// The methods and paths of those that API Gateway asks no token for.
+    pub open: BTreeSet<(String, String)>,
     /// Every function that runs by itself.
     pub schedules: BTreeMap<String, Duration>,
     /// Every function that the table's stream wakes.
@@ -178,6 +180,7 @@ impl Template {
             table: serde_yaml_ng::from_value(table.properties.clone()).doing(name)?,
             functions: BTreeSet::new(),
             routes: BTreeSet::new(),
+            open: BTreeSet::new(),
             schedules: BTreeMap::new(),
             triggers: vec![],
         };
@@ -194,11 +197,15 @@ impl Template {
             let properties = &event["Properties"];
             match text(event, "Type")?.as_str() {
                 "HttpApi" => {
-                    self.routes.insert(Route {
+                    let route = Route {
                         path: text(properties, "Path")?,
                         method: text(properties, "Method")?.to_uppercase(),
                         function: function.clone(),
-                    });
+                    };
+                    if properties["Auth"]["Authorizer"] == "NONE" {
+                        self.open.insert((route.method.clone(), route.path.clone()));
+                    }
+                    self.routes.insert(route);
                 }
                 "Schedule" => {
                     let every = rate(&text(properties, "Schedule")?)?;

@@ -72,7 +72,7 @@ pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
         let place = Place {
             spawner: &spawner,
             tools: &project.tools(),
-            logs: &local.logs,
+            logs: &local.state.logs,
             data: None,
         };
         let emulator = Emulator::start(&Store::DynamoDbLocal, &place).await?;

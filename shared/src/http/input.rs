@@ -13,7 +13,7 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
@@ -297,10 +297,10 @@ pub fn money_up_to(most: i64) -> impl FnOnce(&str, Json) -> Result<Money, Proble
 /// A date, `YYYY-MM-DD`.
 pub fn date(name: &str, value: Json) -> Result<NaiveDate, Problem> {
     text(|text| {
-        let year = text.get(..4).and_then(|year| year.parse::<u16>().ok());
         NaiveDate::parse_from_str(text, "%Y-%m-%d")
             .ok()
-            .filter(|_| text.len() == 10 && year.is_some_and(|y| (1000..=9998).contains(&y)))
+            // The parser lets signs and spaces pass in the place of digits.
+            .filter(|date| date.to_string() == text && (1000..=9998).contains(&date.year()))
             .ok_or_else(|| Invalid::field(name, "must be a date, YYYY-MM-DD"))
     })(name, value)
 }
@@ -681,6 +681,8 @@ mod tests {
             ("2024-2-9", false),
             ("24-02-09", false),
             ("+024-02-09", false),
+            ("2024- 2-09", false),
+            ("2024-+2-09", false),
             ("0999-01-01", false),
             ("2024-02-29T00:00:00Z", false),
             ("", false),

@@ -135,6 +135,8 @@ pub(super) fn route(segments: &[&str]) -> String {
         match i.checked_sub(1).and_then(|before| segments.get(before)) {
             Some(&"accounts") => "{account_id}",
             Some(&"purchases") => "{purchase_id}",
+            Some(&"holds") => "{hold_id}",
+            Some(&"bids") => "{account_id}",
             Some(&"promos") => "{code}",
             Some(&"jobs") => "{job_id}",
             Some(&"proposals") if segments.get(1) == Some(&"jobs") => "{account_id}",
@@ -208,6 +210,15 @@ mod tests {
                 "/v1/accounts/a1/plan-changes/preview",
                 "/v1/accounts/{account_id}/plan-changes/preview",
             ),
+            (
+                "/v1/accounts/a1/holds/ho_x/capture",
+                "/v1/accounts/{account_id}/holds/{hold_id}/capture",
+            ),
+            (
+                "/v1/jobs/J1/bids/a1/interactions",
+                "/v1/jobs/{job_id}/bids/{account_id}/interactions",
+            ),
+            ("/v1/jobs/J1/bids", "/v1/jobs/{job_id}/bids"),
             ("/v1/promos/SPRING", "/v1/promos/{code}"),
             ("/v1/jobs/J1/contracts", "/v1/jobs/{job_id}/contracts"),
             (

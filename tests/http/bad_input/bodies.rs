@@ -3,7 +3,7 @@
 use connects_tests::stack::Stack;
 use serde_json::json;
 
-use super::{BODY_LIMIT, Route, world};
+use crate::world::{BODY_LIMIT, Route, world};
 
 #[tokio::test]
 async fn bodies_that_are_not_a_json_object() {
@@ -42,9 +42,15 @@ async fn bodies_that_are_not_a_json_object() {
                 request.await.refused(400, "malformed_request");
             }
         }
-        let deep = "[".repeat(40_000);
-        let answer = world.good(route).raw(deep).await;
-        answer.refused(400, "malformed_request");
+        for deep in [
+            "[".repeat(40_000),
+            format!("{{\"a\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000)),
+            "{\"a\":".repeat(10_000),
+            format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200)),
+        ] {
+            let answer = world.good(route).raw(deep).await;
+            answer.refused(400, "malformed_request");
+        }
     }
     assert_eq!(world.ana.items().await, before);
 }
@@ -88,8 +94,11 @@ async fn bodies_of_64_kib_and_one_byte_more() {
             answer.refused(413, "body_too_large");
         }
     }
-    assert_eq!(world.ana.items().await, before);
     let spend = world.route("spend");
+    // As much as Lambda would hand to a function.
+    let answer = world.good(spend).raw(padded(spend, 5 << 20)).await;
+    answer.refused(413, "body_too_large");
+    assert_eq!(world.ana.items().await, before);
     let answer = world.good(spend).raw(padded(spend, BODY_LIMIT)).await;
     answer.is(201);
 }

@@ -2,7 +2,7 @@
 
 use connects_tests::stack::{Stack, fresh};
 
-use super::world;
+use crate::world::world;
 
 #[tokio::test]
 async fn idempotency_keys_are_1_to_255_visible_characters() {

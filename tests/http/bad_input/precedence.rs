@@ -4,7 +4,7 @@ use connects_tests::client::Answer;
 use connects_tests::stack::Stack;
 use serde_json::json;
 
-use super::{BODY_LIMIT, NOW, USER, world};
+use crate::world::{BODY_LIMIT, NOW, USER, world};
 use Fault::*;
 
 /// What is wrong with a request, in the order of precedence.

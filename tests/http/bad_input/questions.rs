@@ -3,7 +3,7 @@
 use connects_tests::stack::Stack;
 use reqwest::Method;
 
-use super::{NOW, world};
+use crate::world::{NOW, world};
 
 #[tokio::test]
 async fn bad_questions() {

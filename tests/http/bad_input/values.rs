@@ -3,7 +3,7 @@
 use connects_tests::stack::Stack;
 use serde_json::{Value, json};
 
-use super::world;
+use crate::world::world;
 
 /// A member's value, what it is answered with, and the member at fault.
 type Case = (&'static str, Value, u16, &'static str);

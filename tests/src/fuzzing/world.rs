@@ -6,14 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Once};
 
-use connects::clock::Clock;
-use connects::config::{ClockConfig, JwksSource, TokenConfig};
+use connects::config::{JwksSource, TokenConfig};
 use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::quota::{LimitPolicy, Rate};
 use connects::domain::time::{self, Time};
-use connects::http::{App, Auth, Core, Event, Run, Work, invoked};
-use connects::ledger::Ledger;
-use connects::payments::Sandbox;
+use connects::http::{App, Auth, Event, Run, Work, invoked};
 use connects::store::{ItemKey, Store};
 use connects_local::emulator;
 use connects_local::keys::{AUDIENCE, Claims, ISSUER, Keys};
@@ -26,7 +23,7 @@ use lambda_runtime::LambdaEvent;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
-use crate::gateway::route;
+use crate::gateway::{self, route};
 use crate::table::unique;
 use crate::wire::{Answer, Broken, Call, Emulated, Layer};
 
@@ -118,20 +115,10 @@ impl World {
         runtime
             .block_on(emulator::ensure(&client, NAME, &TABLE))
             .unwrap();
-        let store = Store::new(client, NAME);
-        let clock = Clock::new(&ClockConfig {
-            local: true,
-            in_aws: false,
-        })
-        .unwrap();
-        let core = Core {
-            clock,
-            payments: Sandbox::new(store.clone()),
-            ledger: Ledger::new(store, tireless()),
-        };
+        let core = gateway::core(client, NAME, tireless());
         let folder = scratch("keys");
         let keys = Keys::ensure(&folder).unwrap();
-        let now = clock.real();
+        let now = core.clock.real();
         let auth = Auth::connect(issued_by(&keys.jwks), now);
         let auth = runtime.block_on(auth).unwrap();
         let pem = std::fs::read(&keys.signing_key).unwrap();
@@ -415,16 +402,7 @@ pub(super) fn gateway_event(request: &[u8]) -> Option<Event> {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.into()))
         .collect();
-    let event = json!({
-        "version": "2.0",
-        "rawPath": path,
-        "rawQueryString": query,
-        "headers": headers,
-        "requestContext": { "stage": "$default", "http": { "method": method } },
-        "body": body,
-        "isBase64Encoded": false,
-    });
-    serde_json::from_value(event).ok()
+    gateway::event(method, path, query, headers, body.as_bytes())
 }
 
 /// The status of an answer; 0 where there is none.
@@ -463,7 +441,7 @@ fn is_from_before(event: &Event) -> bool {
 }
 
 /// Tokens of the local issuer, under the keys of that file.
-pub(super) fn issued_by(jwks: &Path) -> TokenConfig {
+pub(crate) fn issued_by(jwks: &Path) -> TokenConfig {
     TokenConfig {
         jwks: JwksSource::File(jwks.to_owned()),
         issuer: ISSUER.to_owned(),

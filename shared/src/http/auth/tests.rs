@@ -2,6 +2,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
@@ -486,56 +487,155 @@ async fn a_file_that_is_no_key_set_refuses_the_start() {
     );
 }
 
-/// Answers the given responses to one connection each, then closes.
-fn issuer(responses: Vec<String>) -> (String, std::thread::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/keys", listener.local_addr().unwrap());
-    let thread = std::thread::spawn(move || {
-        for response in responses {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = Vec::new();
-            let mut buffer = [0; 1024];
-            while !request.ends_with(b"\r\n\r\n") {
-                let read = stream.read(&mut buffer).unwrap();
-                request.extend_from_slice(&buffer[..read]);
-            }
-            assert!(request.starts_with(b"GET /keys HTTP/1.1\r\n"));
-            stream.write_all(response.as_bytes()).unwrap();
-        }
-    });
-    (url, thread)
+/// An issuer's HTTP server, with what it answers just now, and how often it was asked.
+struct Issuer {
+    url: String,
+    answer: Arc<Mutex<String>>,
+    asked: Arc<AtomicU32>,
 }
 
-fn response(status: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+impl Issuer {
+    fn with(status: &str, body: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let issuer = Self {
+            url: format!("http://{}/keys", listener.local_addr().unwrap()),
+            answer: Arc::default(),
+            asked: Arc::default(),
+        };
+        issuer.answers(status, body);
+        let (answer, asked) = (Arc::clone(&issuer.answer), Arc::clone(&issuer.asked));
+        // It serves until the process ends.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut request = Vec::new();
+                let mut buffer = [0; 1024];
+                while !request.ends_with(b"\r\n\r\n") {
+                    let read = stream.read(&mut buffer).unwrap();
+                    request.extend_from_slice(&buffer[..read]);
+                }
+                assert!(request.starts_with(b"GET /keys HTTP/1.1\r\n"));
+                asked.fetch_add(1, Ordering::SeqCst);
+                let answer = answer.lock().unwrap().clone();
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        issuer
+    }
+
+    fn answers(&self, status: &str, body: &str) {
+        let length = body.len();
+        *self.answer.lock().unwrap() = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
+    }
+
+    fn has(&self, keys: &[Value]) {
+        self.answers("200 OK", &json!({ "keys": keys }).to_string());
+    }
+
+    fn asked(&self) -> u32 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    async fn auth(&self) -> Auth {
+        auth(JwksSource::Url(self.url.clone())).await
+    }
 }
 
 #[tokio::test]
 async fn keys_can_come_from_an_address() {
-    let set = key_set().to_string();
-    let (url, thread) = issuer(vec![
-        response("503 Service Unavailable", ""),
-        response("200 OK", &"x".repeat(MAX_KEY_SET + 1)),
-        response("200 OK", &set),
-    ]);
+    let issuer = Issuer::with("503 Service Unavailable", "");
     let start = now();
     let at = |seconds| start + TimeDelta::seconds(seconds);
-    let config = TokenConfig {
-        jwks: JwksSource::Url(url),
-        issuer: ISSUER.to_owned(),
-        audience: AUDIENCE.to_owned(),
-    };
     // An issuer that is down does not refuse the start, but nobody can be let in meanwhile.
-    let auth = Auth::connect(config, start).await.unwrap();
-    let token = by_rsa(&claims());
+    let auth = issuer.auth().await;
+    let token = by_rsa(&with("exp", json!(start.timestamp() + 20_000)));
     assert_eq!(told_at(&auth, &token, at(0)).await, Err("busy".to_owned()));
+    issuer.answers("200 OK", &"x".repeat(MAX_KEY_SET + 1));
     assert_eq!(told_at(&auth, &token, at(2)).await, Err("busy".to_owned()));
+    issuer.answers("200 OK", &key_set().to_string());
     assert!(told_at(&auth, &token, at(4)).await.is_ok());
     // Gone again: what was read serves on.
-    thread.join().unwrap();
-    let other = signed(Algorithm::ES256, Some("e1"), &ec(), &claims());
+    issuer.answers("503 Service Unavailable", "");
+    let claims = with("exp", json!(start.timestamp() + 20_000));
+    let other = signed(Algorithm::ES256, Some("e1"), &ec(), &claims);
     assert!(told_at(&auth, &other, at(3700)).await.is_ok());
+    assert_eq!(issuer.asked(), 4);
+}
+
+/// The issuer changes its key, as issuers do: for a while it has both.
+#[tokio::test]
+async fn a_rotation_is_followed_without_a_restart() {
+    let old_key = jwk(&ec(), Algorithm::ES256, "e1");
+    let new_key = jwk(&rsa(), Algorithm::RS256, "r1");
+    let issuer = Issuer::with("200 OK", "");
+    issuer.has(std::slice::from_ref(&old_key));
+    let start = now();
+    let at = |seconds| start + TimeDelta::seconds(seconds);
+    let auth = issuer.auth().await;
+    let claims = with("exp", json!(start.timestamp() + 20_000));
+    let old = signed(Algorithm::ES256, Some("e1"), &ec(), &claims);
+    let new = by_rsa(&claims);
+    let untrusted = || Err("Untrusted".to_owned());
+    assert!(told_at(&auth, &old, at(0)).await.is_ok());
+    assert_eq!(told_at(&auth, &new, at(40)).await, untrusted());
+
+    issuer.has(&[old_key, new_key.clone()]);
+    assert!(told_at(&auth, &new, at(80)).await.is_ok());
+    assert!(told_at(&auth, &old, at(80)).await.is_ok());
+    assert_eq!(issuer.asked(), 3);
+
+    // Both are remembered now, and yet the old one dies with its key, when that is noticed.
+    issuer.has(&[new_key]);
+    assert!(told_at(&auth, &old, at(3_679)).await.is_ok());
+    assert_eq!(issuer.asked(), 3);
+    assert_eq!(told_at(&auth, &old, at(3_680)).await, untrusted());
+    assert!(told_at(&auth, &new, at(3_680)).await.is_ok());
+    assert_eq!(issuer.asked(), 4);
+}
+
+/// Strangers name keys that there are not, many at a time, each another, for ten minutes: the issuer
+/// is asked as often as it would be by one of them.
+#[tokio::test]
+async fn unknown_keys_do_not_become_a_storm() {
+    const SECONDS: i64 = 600;
+    const AT_ONCE: i64 = 20;
+    let stranger = |number: i64| {
+        let header = json!({ "alg": "RS256", "kid": format!("nobody-{number}") });
+        unsigned(&header, &claims(), "c2lnbmVk")
+    };
+    for (known, status, apart) in [
+        (true, "200 OK", ATTEMPTS_APART),
+        (true, "503 Service Unavailable", ATTEMPTS_APART),
+        (false, "503 Service Unavailable", ATTEMPTS_APART_WITHOUT),
+    ] {
+        let issuer = Issuer::with(status, "");
+        if known {
+            issuer.answers("200 OK", &key_set().to_string());
+        }
+        let start = now();
+        let auth = issuer.auth().await;
+        if status != "200 OK" {
+            issuer.answers(status, "");
+        }
+        let good = by_rsa(&with("exp", json!(start.timestamp() + 20_000)));
+        for second in 1..=SECONDS {
+            let at = start + TimeDelta::seconds(second);
+            let tokens: Vec<String> = (0..AT_ONCE)
+                .map(|n| stranger(second * AT_ONCE + n))
+                .collect();
+            let told = tokens.iter().map(|token| told_at(&auth, token, at));
+            for told in futures::future::join_all(told).await {
+                let why = if known { "Untrusted" } else { "busy" };
+                assert_eq!(told, Err(why.to_owned()));
+            }
+            assert_eq!(told_at(&auth, &good, at).await.is_ok(), known);
+        }
+        let most = u32::try_from(SECONDS / apart.num_seconds()).unwrap();
+        let (asked, most) = (issuer.asked(), 1 + most);
+        assert!((most / 2..=most).contains(&asked), "{asked} of {most}");
+    }
 }
 
 #[test]
