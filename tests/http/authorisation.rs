@@ -2,7 +2,6 @@
 //! the table in `docs/authorisation.md`, which the test compares with it, or writes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use connects_local::project::Project;
@@ -11,12 +10,10 @@ use connects_tests::client::Answer;
 use connects_tests::door::Door;
 use connects_tests::stack::{Stack, fresh};
 use connects_tests::wire::Listening;
+use connects_tests::written::is_written;
 use serde_json::json;
 
 use crate::world::{ADMIN, NOW, Route, SERVICE, USER, World, world};
-
-/// Tells the test to write the table instead of comparing it.
-const WRITE: &str = "CONNECTS_TEST_WRITE_DOCS";
 
 /// What comes before the tables.
 const HEAD: &str = "# Who may do what
@@ -100,7 +97,7 @@ async fn every_route_is_for_those_who_may_ask() {
     others_and_suspended(&stack, &mut put).await;
     let routes = rows.len();
     assert_eq!(routes, template.routes.len());
-    agrees_with_the_docs(&page(kinds, &rows));
+    is_written("docs/authorisation.md", &page(kinds, &rows));
 }
 
 /// Tokens that open nothing, each on every route; gives the kinds, with what they were answered.
@@ -259,22 +256,4 @@ fn page(
         page += &line(&std::iter::once(route).chain(cells).collect::<Vec<_>>());
     }
     page
-}
-
-/// Compares the page in the docs, or writes it.
-fn agrees_with_the_docs(page: &str) {
-    let path: PathBuf = Project::find()
-        .unwrap()
-        .root()
-        .join("docs/authorisation.md");
-    if std::env::var_os(WRITE).is_some() {
-        std::fs::write(&path, page).unwrap();
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    let differs = page.lines().zip(written.lines()).find(|(a, b)| a != b);
-    assert!(
-        written == page,
-        "{} is not what was seen; {WRITE}=1 writes it: {differs:?}",
-        path.display()
-    );
 }

@@ -163,6 +163,7 @@ pub async fn world(stack: &Stack) -> World<'_> {
         Route::new("history", ANYONE, (M::GET, under("/history?days=7"))),
         Route::new("return policy", &[], (M::GET, "/v1/return-policy")),
         Route::new("badge price", &[], (M::GET, "/v1/availability-badge/price")),
+        Route::new("document", &[], (M::GET, "/v1/openapi.json")),
         Route::new("catalog", ANYONE, (M::GET, "/v1/catalog?kind=agency")),
         Route::new("purchase", &[USER], (M::POST, under("/purchases")))
             .body(json!({ "quantity": 10 }))

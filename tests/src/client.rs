@@ -10,6 +10,7 @@ use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
+use crate::contract::Contract;
 use crate::stack::{Stack, instant};
 
 /// A request that can be changed, sent, and sent again.
@@ -95,6 +96,7 @@ impl<'a> Request<'a> {
     async fn attempt(self) -> Result<Answer, String> {
         let what = format!("{}{} {}", self.about, self.method, self.path);
         let why = |e: reqwest::Error| format!("{what}: {e:?}");
+        let route = (self.method.to_string(), self.path.clone());
         let mut request = self
             .stack
             .web
@@ -107,6 +109,18 @@ impl<'a> Request<'a> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.map_err(why)?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let content_type = headers
+            .get("content-type")
+            .and_then(|kind| kind.to_str().ok());
+        let objection = Contract::get().objection(
+            (&route.0, &route.1),
+            status,
+            content_type.unwrap_or_default(),
+            &body,
+        );
+        if let Some(objection) = objection {
+            panic!("{what}: not as the contract says: {objection}: {text}");
+        }
         Ok(Answer {
             what,
             status,

@@ -14,37 +14,37 @@ use serde_json::{Map, Value, json};
 // Each is a whole program; its `main` has no part in this.
 #[allow(dead_code)]
 #[path = "../../functions/account/src/main.rs"]
-mod account;
+pub mod account;
 #[allow(dead_code)]
 #[path = "../../functions/badge/src/main.rs"]
-mod badge;
+pub mod badge;
 #[allow(dead_code)]
 #[path = "../../functions/boost/src/main.rs"]
-mod boost;
+pub mod boost;
 #[allow(dead_code)]
 #[path = "../../functions/job/src/main.rs"]
-mod job;
+pub mod job;
 #[allow(dead_code)]
 #[path = "../../functions/plan-change/src/main.rs"]
-mod plan_change;
+pub mod plan_change;
 #[allow(dead_code)]
 #[path = "../../functions/purchase/src/main.rs"]
-mod purchase;
+pub mod purchase;
 #[allow(dead_code)]
 #[path = "../../functions/redeem-promo/src/main.rs"]
-mod redeem_promo;
+pub mod redeem_promo;
 #[allow(dead_code)]
 #[path = "../../functions/refund/src/main.rs"]
-mod refund;
+pub mod refund;
 #[allow(dead_code)]
 #[path = "../../functions/reward/src/main.rs"]
-mod reward;
+pub mod reward;
 #[allow(dead_code)]
 #[path = "../../functions/spend/src/main.rs"]
-mod spend;
+pub mod spend;
 #[allow(dead_code)]
 #[path = "../../functions/wallet/src/main.rs"]
-mod wallet;
+pub mod wallet;
 
 /// What every function has, over that table, under those rules.
 pub fn core(client: Client, table: &str, policy: Policy) -> Core {

@@ -11,6 +11,7 @@
 )]
 
 pub mod client;
+pub mod contract;
 pub mod cost;
 pub mod door;
 pub mod explorer;
@@ -29,3 +30,4 @@ pub mod stack;
 pub mod table;
 pub mod token;
 pub mod wire;
+pub mod written;

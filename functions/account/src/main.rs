@@ -43,11 +43,12 @@ async fn amend(app: &App, request: &Request, account: &str) -> Result<Answer, Pr
     )
 }
 
-fn particulars(mut body: Fields) -> Result<Open, Problem> {
-    let kind = body.required("kind", word);
+/// The body of an opening.
+pub fn particulars(mut body: Fields) -> Result<Open, Problem> {
+    let kind = body.required("kind", word());
     let person_id = body.required("person_id", text(PersonId::try_new));
     let email = body.optional("email", text(Email::try_new));
-    let opened_on = body.optional("opened_on", date);
+    let opened_on = body.optional("opened_on", date());
     body.finish(|| {
         Some(Open {
             kind: kind?,
@@ -58,8 +59,9 @@ fn particulars(mut body: Fields) -> Result<Open, Problem> {
     })
 }
 
-fn changes(mut body: Fields) -> Result<Amend, Problem> {
-    let status = body.optional("status", word);
+/// The body of a change.
+pub fn changes(mut body: Fields) -> Result<Amend, Problem> {
+    let status = body.optional("status", word());
     let email = body.optional("email", text(Email::try_new));
     body.finish(|| {
         Some(Amend {

@@ -67,7 +67,8 @@ async fn price(app: &App, request: &Request) -> Result<Answer, Problem> {
     Answer::json(200, &app.ledger.badge_price(&request.context).await?)
 }
 
-fn max_weekly(mut body: Fields) -> Result<Connects, Problem> {
-    let max_weekly = body.required("max_weekly", connects);
+/// The body that turns the badge on: what a week may cost.
+pub fn max_weekly(mut body: Fields) -> Result<Connects, Problem> {
+    let max_weekly = body.required("max_weekly", connects());
     body.finish(|| max_weekly)
 }

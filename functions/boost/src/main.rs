@@ -4,6 +4,7 @@
 use connects::domain::bid::BidCommand;
 use connects::domain::ids::{AccountId, JobId};
 use connects::domain::refusal::Refusal;
+use connects::domain::units::Connects;
 use connects::http::input::{Fields, both, connects, input};
 use connects::http::{self, Answer, App, Problem, Request, Scope};
 
@@ -45,10 +46,7 @@ async fn bid(app: &App, request: &Request, job: &str, account: &str) -> Result<A
     let account = app.account(request, HOLDERS, account).await?;
     let asked = both(
         request.idempotency_key_if_any(),
-        request.body().and_then(|mut body: Fields| {
-            let amount = body.required("amount", connects);
-            body.finish(|| amount)
-        }),
+        request.body().and_then(amount),
     );
     let (job_id, (key, amount)) = of_proposal(app, &account, job, asked).await?;
     let command = BidCommand { job_id, amount };
@@ -69,6 +67,12 @@ async fn interaction(
     let ledger = &app.ledger;
     let bid = ledger.interaction(&request.context, &account, &job).await?;
     Answer::json(200, &bid)
+}
+
+/// The body of a bid: what is bid in all.
+pub fn amount(mut body: Fields) -> Result<Connects, Problem> {
+    let amount = body.required("amount", connects());
+    body.finish(|| amount)
 }
 
 /// The job and what was read of a request, or what is wrong with it if the account has a proposal there.

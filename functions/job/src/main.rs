@@ -1,6 +1,7 @@
 //! Jobs: posted and repriced by the backend, which also tells of contracts and closes them; read by
 //! anybody.
 
+use connects::domain::closure::ClosureReason;
 use connects::domain::ids::{AccountId, JobId};
 use connects::domain::job::{Details, PostJob, Pricing};
 use connects::domain::refusal::{Invalid, Refusal};
@@ -60,10 +61,7 @@ async fn contract(app: &App, request: &Request, job: &str) -> Result<Answer, Pro
 async fn close(app: &App, request: &Request, job: &str) -> Result<Answer, Problem> {
     app.caller(request).await?.holds(&[Scope::Service])?;
     let id = known(job)?;
-    let reason = request.body().and_then(|mut body| {
-        let reason = body.required("reason", word);
-        body.finish(|| reason)
-    });
+    let reason = request.body().and_then(why);
     let reason = input(reason, app.ledger.job_exists(&id), Refusal::JobNotFound).await?;
     let job = app.ledger.close(&request.context, &id, reason).await?;
     Answer::json(202, &job)
@@ -80,11 +78,12 @@ fn known(job: &str) -> Result<JobId, Refusal> {
     JobId::try_new(job).map_err(|_| Refusal::JobNotFound)
 }
 
-fn particulars(mut body: Fields) -> Result<PostJob, Problem> {
-    let posted_at = body.required("posted_at", instant);
+/// The body of a posting.
+pub fn particulars(mut body: Fields) -> Result<PostJob, Problem> {
+    let posted_at = body.required("posted_at", instant());
     let stated = body.optional("connects_required", integer(0..=MAX_CONNECTS));
-    let kind = body.optional("contract_kind", word);
-    let budget = body.optional("budget", money);
+    let kind = body.optional("contract_kind", word());
+    let budget = body.optional("budget", money());
     let weeks = body.optional("duration_weeks", integer(1..=MAX_WEEKS));
     let details = [
         ("contract_kind", matches!(kind, Some(Some(_)))),
@@ -119,9 +118,16 @@ fn particulars(mut body: Fields) -> Result<PostJob, Problem> {
     })
 }
 
-fn party(mut body: Fields) -> Result<AccountId, Problem> {
+/// The body of a contract: with whom it was made.
+pub fn party(mut body: Fields) -> Result<AccountId, Problem> {
     let account = body.required("account_id", text(AccountId::try_new));
     body.finish(|| account)
+}
+
+/// The body of a closure: its reason.
+pub fn why(mut body: Fields) -> Result<ClosureReason, Problem> {
+    let reason = body.required("reason", word());
+    body.finish(|| reason)
 }
 
 #[cfg(test)]

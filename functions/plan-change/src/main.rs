@@ -46,10 +46,11 @@ async fn preview(app: &App, request: &Request, account: &str) -> Result<Answer, 
     Answer::json(200, &preview)
 }
 
-fn command(mut body: Fields) -> Result<PlanChangeCommand, Problem> {
-    let plan = body.required("plan", word);
-    let effective = body.optional("effective", word);
-    let reason = body.optional("reason", word);
+/// The body of a change.
+pub fn command(mut body: Fields) -> Result<PlanChangeCommand, Problem> {
+    let plan = body.required("plan", word());
+    let effective = body.optional("effective", word());
+    let reason = body.optional("reason", word());
     let asked = match (plan, effective, reason) {
         (Some(plan), Some(effective), Some(reason)) => {
             match PlanChangeCommand::try_new(plan, effective, reason) {
@@ -66,8 +67,8 @@ fn command(mut body: Fields) -> Result<PlanChangeCommand, Problem> {
 }
 
 /// What is asked for with no more than a plan.
-fn plan(mut query: Fields) -> Result<PlanChangeCommand, Problem> {
-    let plan = query.required("plan", word);
+pub fn plan(mut query: Fields) -> Result<PlanChangeCommand, Problem> {
+    let plan = query.required("plan", word());
     let plan = query.finish(|| plan)?;
     Ok(PlanChangeCommand::try_new(plan, None, None)?)
 }

@@ -3,8 +3,8 @@
 
 use connects::domain::ids::{OperationId, PromoCode};
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
-use connects::domain::refusal::{Invalid, Refusal};
-use connects::http::input::{Fields, both, input, integer, text};
+use connects::domain::refusal::Refusal;
+use connects::http::input::{Fields, any_integer, both, input, sized, text};
 use connects::http::{self, Answer, App, Problem, Request, Scope};
 use connects::ledger::Outcome;
 
@@ -103,10 +103,11 @@ async fn charge_back(
     )
 }
 
-fn command(mut body: Fields) -> Result<PurchaseCommand, Problem> {
-    let quantity = body.required("quantity", integer(i64::MIN..=i64::MAX));
+/// The body of a purchase.
+pub fn command(mut body: Fields) -> Result<PurchaseCommand, Problem> {
+    let quantity = body.required("quantity", any_integer());
     let promo_code = body.optional("promo_code", text(PromoCode::try_new));
-    let payment_method = body.optional("payment_method", text(method));
+    let payment_method = body.optional("payment_method", sized(1..=MAX_METHOD, str::to_owned));
     body.finish(|| {
         Some(PurchaseCommand {
             quantity: quantity?,
@@ -114,10 +115,4 @@ fn command(mut body: Fields) -> Result<PurchaseCommand, Problem> {
             payment_method: payment_method?,
         })
     })
-}
-
-fn method(text: &str) -> Result<String, Invalid> {
-    let fits = (1..=MAX_METHOD).contains(&text.len());
-    fits.then(|| text.to_owned())
-        .ok_or_else(|| Invalid::field("payment_method", "is not known"))
 }

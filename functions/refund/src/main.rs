@@ -4,7 +4,7 @@
 use connects::domain::ids::{JobId, OperationId};
 use connects::domain::refund::{RefundCommand, RefundOf};
 use connects::domain::refusal::{Invalid, Refusal};
-use connects::http::input::{Fields, both, connects, text, word};
+use connects::http::input::{Fields, both, connects, sized, text, word};
 use connects::http::{self, Answer, App, Problem, Request, Run, Scope, Work};
 use connects::ledger::{self, Report};
 use connects::store::ItemKey;
@@ -54,11 +54,14 @@ async fn refund(app: &App, request: &Request, account: &str) -> Result<Answer, P
 }
 
 /// The command; none for a spend that can't exist because its id is none of ours.
-fn command(mut body: Fields) -> Result<Option<RefundCommand>, Problem> {
-    let spend_id = body.optional("spend_id", text(spend_id));
+pub fn command(mut body: Fields) -> Result<Option<RefundCommand>, Problem> {
+    let spend_id = body.optional(
+        "spend_id",
+        sized(1..=MAX_SPEND_ID, |id| OperationId::try_new(id).ok()),
+    );
     let job_id = body.optional("job_id", text(JobId::try_new));
-    let amount = body.optional("amount", connects);
-    let reason = body.required("reason", word);
+    let amount = body.optional("amount", connects());
+    let reason = body.required("reason", word());
     let of = match (spend_id, job_id) {
         (Some(Some(id)), Some(None)) => Some(id.map(RefundOf::SpendId)),
         (Some(None), Some(Some(id))) => Some(Some(RefundOf::JobId(id))),
@@ -76,13 +79,6 @@ fn command(mut body: Fields) -> Result<Option<RefundCommand>, Problem> {
         let (of, amount, reason) = (of?, amount?, reason?);
         Some(of.map(|of| RefundCommand { of, amount, reason }))
     })
-}
-
-fn spend_id(text: &str) -> Result<Option<OperationId>, Invalid> {
-    match text.len() {
-        1..=MAX_SPEND_ID => Ok(OperationId::try_new(text).ok()),
-        _ => Err(Invalid::field("spend_id", "is not an id")),
-    }
 }
 
 #[cfg(test)]

@@ -39,8 +39,9 @@ async fn reward(app: &App, request: &Request, account: &str) -> Result<Answer, P
     Answer::of(201, rewarded.await)
 }
 
-fn command(mut body: Fields, policy: &Policy) -> Result<RewardCommand, Problem> {
-    let kind = body.required("kind", word);
+/// The body of a reward.
+pub fn command(mut body: Fields, policy: &Policy) -> Result<RewardCommand, Problem> {
+    let kind = body.required("kind", word());
     let job_id = body.optional("job_id", text(JobId::try_new));
     let client = body.optional("client", object(client));
     let asked = match (kind, job_id, client) {

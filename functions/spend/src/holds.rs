@@ -25,11 +25,7 @@ pub async fn capture(
     account: &str,
     hold: &str,
 ) -> Result<Answer, Problem> {
-    end(app, request, account, hold, |mut body| {
-        let amount = body.optional("amount", connects);
-        body.finish(|| Some(EndHold::Capture { amount: amount? }))
-    })
-    .await
+    end(app, request, account, hold, used).await
 }
 
 /// `POST …/holds/{hold_id}/release`
@@ -71,11 +67,18 @@ async fn end(
     Answer::of(200, ended)
 }
 
-fn command(mut body: Fields) -> Result<HoldCommand, Problem> {
-    let amount = body.required("amount", connects);
+/// The body of a capture: how much of the hold.
+pub fn used(mut body: Fields) -> Result<EndHold, Problem> {
+    let amount = body.optional("amount", connects());
+    body.finish(|| Some(EndHold::Capture { amount: amount? }))
+}
+
+/// The body of a hold.
+pub fn command(mut body: Fields) -> Result<HoldCommand, Problem> {
+    let amount = body.required("amount", connects());
     let reason = body.required("reason", text(HoldCommand::reason));
     let reference = body.optional("reference", text(Reference::try_new));
-    let expires_at = body.optional("expires_at", instant);
+    let expires_at = body.optional("expires_at", instant());
     body.finish(|| {
         Some(HoldCommand {
             amount: amount?,

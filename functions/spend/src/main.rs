@@ -1,8 +1,8 @@
 //! Spending: Connects out of the oldest lots, all or nothing, once; on whatever the backend says,
 //! and on proposals. Also holds: what may be spent later.
 
-mod holds;
-mod proposals;
+pub mod holds;
+pub mod proposals;
 
 use connects::domain::ids::Reference;
 use connects::domain::spend::SpendCommand;
@@ -53,8 +53,9 @@ async fn spend(app: &App, request: &Request, account: &str) -> Result<Answer, Pr
     Answer::of(201, spent)
 }
 
-fn command(mut body: Fields) -> Result<SpendCommand, Problem> {
-    let amount = body.required("amount", connects);
+/// The body of a spend.
+pub fn command(mut body: Fields) -> Result<SpendCommand, Problem> {
+    let amount = body.required("amount", connects());
     let reason = body.required("reason", text(SpendCommand::reason));
     let reference = body.optional("reference", text(Reference::try_new));
     body.finish(|| {

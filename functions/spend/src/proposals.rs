@@ -4,7 +4,9 @@ use connects::domain::ids::{AccountId, JobId};
 use connects::domain::proposal::{Decision, FreeReason, ProposeCommand};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
-use connects::http::input::{Fields, MAX_CONNECTS, both, connects, input, integer, text, word};
+use connects::http::input::{
+    Fields, MAX_CONNECTS, both, connects, input, integer, one_of, text, word,
+};
 use connects::http::{Answer, App, Problem, Request, Scope};
 
 const HOLDERS: &[Scope] = &[Scope::User, Scope::Service];
@@ -89,14 +91,18 @@ async fn asked_of<T>(
     app.input(account, read).await
 }
 
-fn command(mut body: Fields, may_claim: bool) -> Result<ProposeCommand, Problem> {
+/// The body of a proposal; only some may claim that it is free.
+pub fn command(mut body: Fields, may_claim: bool) -> Result<ProposeCommand, Problem> {
     if !may_claim {
         body.forbid("free_reason");
     }
     let job_id = body.required("job_id", text(JobId::try_new));
     let expected_cost = body.required("expected_cost", integer(0..=MAX_CONNECTS));
-    let free_reason = body.optional("free_reason", text(FreeReason::claimed));
-    let boost = body.optional("boost", connects);
+    let free_reason = body.optional(
+        "free_reason",
+        one_of(&FreeReason::CLAIMS, FreeReason::claimed),
+    );
+    let boost = body.optional("boost", connects());
     body.finish(|| {
         Some(ProposeCommand {
             job_id: job_id?,
@@ -107,8 +113,9 @@ fn command(mut body: Fields, may_claim: bool) -> Result<ProposeCommand, Problem>
     })
 }
 
-fn outcome(mut body: Fields) -> Result<Decision, Problem> {
-    let outcome = body.required("outcome", word);
+/// The body of a decision.
+pub fn outcome(mut body: Fields) -> Result<Decision, Problem> {
+    let outcome = body.required("outcome", word());
     body.finish(|| outcome)
 }
 

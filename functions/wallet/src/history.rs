@@ -8,7 +8,7 @@ use connects::domain::quota::Quota;
 use connects::domain::refusal::Invalid;
 use connects::domain::time;
 use connects::domain::units::Connects;
-use connects::http::input::{Fields, date, text};
+use connects::http::input::{Fields, date, one_of, text};
 use connects::http::page::{Listing, cursor, limit};
 use connects::http::{Answer, App, Problem, Request, Scope};
 use serde::Serialize;
@@ -33,6 +33,7 @@ struct Page {
     next_cursor: Option<String>,
 }
 
+/// `GET …/history`
 pub async fn page(app: &App, request: &Request, id: &str) -> Result<Answer, Problem> {
     let id = app.account(request, Scope::ANY, id).await?;
     let asked = request.query().and_then(|query| asked(query, &id));
@@ -57,9 +58,11 @@ pub async fn page(app: &App, request: &Request, id: &str) -> Result<Answer, Prob
     )
 }
 
-type Asked = (Query, Option<Cursor>, usize, Listing);
+/// What a page is of, where it goes on, how long it is, and what its cursors belong to.
+pub type Asked = (Query, Option<Cursor>, usize, Listing);
 
-fn asked(mut query: Fields, account: &AccountId) -> Result<Asked, Problem> {
+/// The query of a page.
+pub fn asked(mut query: Fields, account: &AccountId) -> Result<Asked, Problem> {
     let (days, between) = (days(&mut query), between(&mut query));
     let reference = query.optional("reference", text(Reference::try_new));
     let limit = limit(&mut query);
@@ -84,21 +87,13 @@ fn asked(mut query: Fields, account: &AccountId) -> Result<Asked, Problem> {
 }
 
 fn days(query: &mut Fields) -> Option<Option<u32>> {
-    let known = |word: &str| {
-        Range::DAYS
-            .into_iter()
-            .find(|days| days.to_string() == word)
-    };
-    query.optional(
-        "days",
-        text(|word| known(word).ok_or_else(|| Invalid::field("days", "must be 7, 30 or 90"))),
-    )
+    query.optional("days", one_of(&Range::DAYS, |days| days.parse().ok()))
 }
 
 type Between = (Option<NaiveDate>, Option<NaiveDate>);
 
 fn between(query: &mut Fields) -> Option<Option<Between>> {
-    let (from, to) = (query.optional("from", date), query.optional("to", date));
+    let (from, to) = (query.optional("from", date()), query.optional("to", date()));
     let (from, to) = (from?, to?);
     if from.zip(to).is_some_and(|(from, to)| to < from) {
         query.refuse(Invalid::field("to", "must not be before from"));

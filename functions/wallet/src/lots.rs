@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// The last lot of a page: lots born after it follow, whatever was used up meanwhile.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Position {
+pub struct Position {
     #[serde(with = "time::as_text")]
     issued_at: Time,
     lot_id: LotId,
@@ -22,6 +22,7 @@ struct Page {
     next_cursor: Option<String>,
 }
 
+/// `GET …/lots`
 pub async fn page(app: &App, request: &Request, id: &str) -> Result<Answer, Problem> {
     let id = app.account(request, Scope::ANY, id).await?;
     let listing = Listing::of(&["lots", id.as_str()]);
@@ -38,7 +39,8 @@ pub async fn page(app: &App, request: &Request, id: &str) -> Result<Answer, Prob
     Answer::json(200, &Page { lots, next_cursor })
 }
 
-fn asked(mut query: Fields, listing: &Listing) -> Result<(usize, Option<Position>), Problem> {
+/// The query of a page.
+pub fn asked(mut query: Fields, listing: &Listing) -> Result<(usize, Option<Position>), Problem> {
     let limit = limit(&mut query);
     let after = cursor(&mut query, listing);
     query.finish(|| Some((limit?, after?)))

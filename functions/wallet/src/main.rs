@@ -1,11 +1,13 @@
-//! Every question about an account: balance, lots, history, purchases; and the catalog.
+//! Every question about an account: balance, lots, history, purchases; and what there is to know
+//! before there is one: the catalog, and the contract.
 
-mod history;
-mod lots;
+pub mod history;
+pub mod lots;
 
+use connects::domain::account::Kind;
 use connects::domain::ids::OperationId;
 use connects::domain::refusal::Refusal;
-use connects::http::input::word;
+use connects::http::input::{Fields, word};
 use connects::http::{self, Answer, App, Problem, Request, Scope};
 
 #[tokio::main(flavor = "current_thread")]
@@ -14,9 +16,16 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     http::serve(app.clock, async |request| route(&app, request).await).await
 }
 
+/// What every route takes and answers, as OpenAPI; made from the code, which a test holds it against.
+const CONTRACT: &str = include_str!("../../../infra/openapi.json");
+
 /// The routes of this function.
 pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
     match (request.method(), &*request.path()) {
+        ("GET", ["v1", "openapi.json"]) => {
+            request.nothing()?;
+            Ok(Answer::document(CONTRACT))
+        }
         ("GET", ["v1", "catalog"]) => catalog(app, request).await,
         ("GET", ["v1", "accounts", id]) => account(app, request, id).await,
         ("GET", ["v1", "accounts", id, "lots"]) => lots::page(app, request, id).await,
@@ -30,10 +39,14 @@ pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
 
 async fn catalog(app: &App, request: &Request) -> Result<Answer, Problem> {
     app.caller(request).await?.holds(Scope::ANY)?;
-    let mut query = request.query()?;
-    let kind = query.required("kind", word);
-    let kind = query.finish(|| kind)?;
+    let kind = buyer(request.query()?)?;
     Answer::json(200, &app.ledger.policy().catalog(kind))
+}
+
+/// The query of the catalog: for which kind of account.
+pub fn buyer(mut query: Fields) -> Result<Kind, Problem> {
+    let kind = query.required("kind", word());
+    query.finish(|| kind)
 }
 
 async fn account(app: &App, request: &Request, id: &str) -> Result<Answer, Problem> {

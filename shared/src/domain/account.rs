@@ -20,6 +20,7 @@ use crate::defect::{Defect, present};
 
 /// Who may hold an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// One person.
@@ -44,6 +45,7 @@ impl Kind {
 
 /// What the holder subscribes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Plan {
     /// Free.
@@ -67,6 +69,7 @@ impl Plan {
 
 /// Whether the account may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Yes.
@@ -116,6 +119,7 @@ pub struct Profile {
 
 /// Available, held and owed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Balance {
     /// Can be spent.
     pub available: Connects,
@@ -235,6 +239,7 @@ fn apply_pending(stored: &[Lot], pending: &[Lot]) -> Vec<Lot> {
 /// An account as the contract shows it. Receipts of plan changes keep it as it was: a new member needs
 /// a default, or their replays can't be read any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct AccountView {
     /// Its id.
     pub account_id: AccountId,
@@ -256,6 +261,7 @@ pub struct AccountView {
 
 /// A billing cycle, both days inclusive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct BillingCycle {
     /// Its first day.
     pub starts_on: NaiveDate,
@@ -267,6 +273,7 @@ pub struct BillingCycle {
 
 /// What lapses first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct NextExpiry {
     /// Its last usable day.
     pub on: NaiveDate,

@@ -57,6 +57,7 @@ impl BoostPolicy {
 
 /// What the winners of an auction pay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Pricing {
     /// What they bid.
@@ -79,6 +80,7 @@ pub struct Place {
 
 /// What ended an auction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClosedBy {
     /// Its time was over.
@@ -319,6 +321,7 @@ impl Auction {
 
 /// Where an auction stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AuctionState {
     /// It takes bids.
@@ -331,6 +334,7 @@ pub enum AuctionState {
 
 /// An auction as the contract shows it: nobody's name is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct AuctionView {
     /// On which job.
     pub job_id: JobId,
@@ -346,9 +350,11 @@ pub struct AuctionView {
     pub bids: Vec<PlaceView>,
     /// When it ends by itself.
     #[serde(serialize_with = "time::as_text::serialize")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
     pub closes_at: Time,
     /// When it ended.
     #[serde(serialize_with = "time::as_text_if_any::serialize")]
+    #[cfg_attr(feature = "contract", schemars(with = "Option<Time>"))]
     pub closed_at: Option<Time>,
     /// What ended it.
     pub closed_by: Option<ClosedBy>,
@@ -358,6 +364,7 @@ pub struct AuctionView {
 
 /// A leading bid as the contract shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct PlaceView {
     /// How much.
     pub amount: Connects,

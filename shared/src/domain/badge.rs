@@ -136,6 +136,7 @@ impl WeekPrice {
 
 /// The price as the contract shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct PriceView {
     /// For seven days that begin in this calendar week.
     pub price: Connects,
@@ -149,6 +150,7 @@ pub struct PriceView {
 
 /// A calendar week.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct WeekView {
     /// Its Monday.
     pub starts_on: NaiveDate,
@@ -158,6 +160,7 @@ pub struct WeekView {
 
 /// The price of an earlier week.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct PastPrice {
     /// Its Monday.
     pub starts_on: NaiveDate,
@@ -191,6 +194,7 @@ impl PriceView {
 
 /// Why a badge is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OffReason {
     /// Its holder turned it off.
@@ -468,6 +472,7 @@ fn pay(draft: &mut Draft<'_>, price: Connects, begins_at: Time) -> Result<PaidWe
 
 /// A badge as the contract shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct BadgeView {
     /// Whether it shows.
     pub active: bool,
@@ -477,6 +482,7 @@ pub struct BadgeView {
     pub price: Connects,
     /// The end of the newest week that was paid for.
     #[serde(serialize_with = "time::as_text_if_any::serialize")]
+    #[cfg_attr(feature = "contract", schemars(with = "Option<Time>"))]
     pub paid_until: Option<Time>,
     /// Why it is off, if it is.
     pub off_reason: Option<OffReason>,

@@ -33,6 +33,7 @@ const RIVAL_ACTIONS: usize = 30;
 
 /// Where a bid stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BidState {
     /// It has a place, and its Connects are held.
@@ -450,6 +451,7 @@ pub fn interact(
 
 /// A bid as the contract shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct BidView {
     /// On which job.
     pub job_id: JobId,

@@ -21,6 +21,7 @@ use super::units::Connects;
 
 /// Why a job is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClosureReason {
     /// The client wants it no more.
@@ -64,6 +65,7 @@ impl ClosureReason {
 
 /// What one reason for closing a job gives back: a line of `[returns.closures]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
     /// Whether anything.
@@ -81,6 +83,7 @@ pub struct Terms {
 
 /// The return policy as the contract shows it: what comes back, and for what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct ReturnPolicyView {
     /// One for each event in a job's life that somebody may expect Connects back for.
     pub rows: Vec<ReturnRow>,
@@ -88,6 +91,7 @@ pub struct ReturnPolicyView {
 
 /// A line of the return policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct ReturnRow {
     /// The event.
     pub reason: &'static str,
@@ -170,6 +174,7 @@ pub struct Progress {
 
 /// How far a closed job's returns are, as the contract shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Returns {
     /// Proposals that are settled.
     pub done: u64,

@@ -12,6 +12,8 @@ const LENGTH: std::ops::RangeInclusive<usize> = 3..=254;
 /// An email address, as far as its form tells: one `@` with something on both sides, no spaces or
 /// control characters. Whether it exists, only a letter to it can tell. Never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "contract", schemars(extend("format" = "email", "minLength" = 3, "maxLength" = 254)))]
 #[serde(transparent)]
 pub struct Email(String);
 

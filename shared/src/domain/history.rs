@@ -32,7 +32,7 @@ pub enum Range {
 
 impl Range {
     /// The spans of days that are reported.
-    pub const DAYS: [u32; 3] = [7, 30, 90];
+    pub const DAYS: [&str; 3] = ["7", "30", "90"];
 
     /// The whole journal.
     pub const ALL: Self = Self::Between(None, None);

@@ -24,6 +24,7 @@ pub(super) const BOOST: &str = "boost";
 
 /// Where a hold stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HoldState {
     /// Its Connects are set aside.
@@ -370,6 +371,7 @@ impl EndHold {
 
 /// A hold as the contract shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct HoldView {
     /// Its id.
     pub hold_id: OperationId,

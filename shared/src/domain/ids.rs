@@ -16,9 +16,11 @@ const MAX_EXTERNAL_ID: usize = 64;
 const PROMO_CODE_LENGTH: std::ops::RangeInclusive<usize> = 3..=32;
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $field:literal, $parse:path) => {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $parse:path, $form:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
+        #[cfg_attr(feature = "contract", schemars(extend("pattern" = $form)))]
         #[serde(transparent)]
         pub struct $name(String);
 
@@ -53,31 +55,31 @@ macro_rules! text_id {
 
 text_id!(
     /// A holder's account: `[A-Za-z0-9_-]{1,64}`, chosen by the marketplace.
-    AccountId, "account_id", external_id
+    AccountId, "account_id", external_id, r"^[A-Za-z0-9_-]{1,64}$"
 );
 text_id!(
     /// A natural person behind accounts: the signup bonus is once per person.
-    PersonId, "person_id", external_id
+    PersonId, "person_id", external_id, r"^[A-Za-z0-9_-]{1,64}$"
 );
 text_id!(
     /// A job of the marketplace.
-    JobId, "job_id", external_id
+    JobId, "job_id", external_id, r"^[A-Za-z0-9_-]{1,64}$"
 );
 text_id!(
     /// A promo code: `[A-Z0-9-]{3,32}`, upper-cased on input.
-    PromoCode, "code", promo_code
+    PromoCode, "code", promo_code, r"^[A-Za-z0-9-]{3,32}$"
 );
 text_id!(
     /// What an entry is about: `job:…`, `purchase:…`, `promo:…`, `cycle:…`, `spend:…` and so on.
-    Reference, "reference", reference
+    Reference, "reference", reference, r"^[a-z_]{1,32}:[A-Za-z0-9_-]{1,64}$"
 );
 text_id!(
     /// Why an entry was made: `[a-z_]{1,40}`.
-    Reason, "reason", reason
+    Reason, "reason", reason, r"^[a-z_]{1,40}$"
 );
 text_id!(
     /// One of our own ids: a prefix and 26 base32 characters.
-    OperationId, "id", operation_id
+    OperationId, "id", operation_id, r"^[a-z]{2}_[a-z0-9]{26}$"
 );
 
 fn external_id(field: &str, text: &str) -> Result<String, Invalid> {
@@ -237,6 +239,7 @@ impl Fingerprint {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Seq(u64);
 
@@ -294,6 +297,21 @@ impl std::str::FromStr for LotId {
                 })
             })
             .ok_or_else(|| Invalid::field("lot_id", "is not a lot id"))
+    }
+}
+
+#[cfg(feature = "contract")]
+impl schemars::JsonSchema for LotId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "LotId".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^[0-9]+-[0-9]+$",
+            "description": "A lot's name: the number of the entry that issued it and its place in that entry.",
+        })
     }
 }
 

@@ -24,6 +24,7 @@ const MAX_DEMAND: u64 = 1_000;
 
 /// How the work is paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ContractKind {
     /// One price for all of it.
@@ -155,6 +156,7 @@ pub enum Pricing {
 
 /// What the rate card looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Details {
     /// How the work is paid.
     pub contract_kind: ContractKind,
@@ -166,6 +168,7 @@ pub struct Details {
 
 /// Why a job costs what it costs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(tag = "basis", rename_all = "snake_case")]
 pub enum Factors {
     /// Its post says so.
@@ -232,6 +235,7 @@ impl Pricing {
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// It takes proposals.
@@ -348,11 +352,13 @@ impl Job {
 
 /// A job as the contract shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct JobView {
     /// Its id.
     pub job_id: JobId,
     /// When it was posted.
     #[serde(with = "time::as_text")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
     pub posted_at: Time,
     /// What a proposal costs.
     pub connects_required: Connects,

@@ -11,6 +11,7 @@ use super::units::Connects;
 
 /// What an entry did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EntryType {
     /// A new lot.
@@ -100,14 +101,17 @@ impl Entry {
 
 /// An entry as the contract shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct EntryView {
     /// Its number.
     pub seq: Seq,
     /// When it was booked.
     #[serde(with = "time::as_text")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
     pub at: Time,
     /// When what it books happened.
     #[serde(with = "time::as_text")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
     pub effective_at: Time,
     /// What it did.
     pub r#type: EntryType,

@@ -12,6 +12,7 @@ use super::units::Connects;
 
 /// Where a lot's Connects came from. The numbers stand for them in seals, so they never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// First registration, once per person.
@@ -175,6 +176,7 @@ impl Lot {
 
 /// A lot as the contract shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct LotView {
     /// The lot's name.
     pub lot_id: LotId,
@@ -182,6 +184,7 @@ pub struct LotView {
     pub source: Source,
     /// Its birth.
     #[serde(with = "time::as_text")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
     pub issued_at: Time,
     /// The last usable day.
     pub expires_on: NaiveDate,
@@ -216,6 +219,7 @@ pub struct Slice {
 
 /// A slice as the contract shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct SliceView {
     /// The lot.
     pub lot_id: LotId,

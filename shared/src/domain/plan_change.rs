@@ -16,6 +16,7 @@ use super::units::Connects;
 
 /// When a change is to take effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Effective {
     /// At once.
@@ -26,6 +27,7 @@ pub enum Effective {
 
 /// What a change comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The holder asked for it.
@@ -48,6 +50,7 @@ pub enum PlanChangeCommand {
 
 /// Connects that a change brings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Issued {
     /// As what.
     pub reason: Reason,
@@ -57,6 +60,7 @@ pub struct Issued {
 
 /// The answer to a plan change, and to the question what it would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct PlanChangeAnswer {
     /// The first day of the plan that was asked for.
     pub effective_on: NaiveDate,

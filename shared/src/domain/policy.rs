@@ -402,6 +402,7 @@ impl Policy {
 
 /// What can be bought.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Catalog {
     /// For one Connect.
     pub unit_price: Money,
@@ -413,6 +414,7 @@ pub struct Catalog {
 
 /// One offered size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Bundle {
     /// How many.
     pub quantity: Connects,
@@ -422,6 +424,7 @@ pub struct Bundle {
 
 /// The bounds of a custom size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Custom {
     /// The fewest.
     pub min: Connects,

@@ -26,6 +26,7 @@ const REDEMPTIONS_PER_SLOT: u64 = 1_000;
 
 /// What a code gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PromoKind {
     /// Free Connects, at once.
@@ -34,6 +35,7 @@ pub enum PromoKind {
 
 /// What a code promises, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Terms {
     /// What it gives.
     pub kind: PromoKind,
@@ -41,9 +43,11 @@ pub struct Terms {
     pub quantity: Connects,
     /// From when on.
     #[serde(with = "time::as_text")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
     pub valid_from: Time,
     /// Until when, exclusive.
     #[serde(with = "time::as_text")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
     pub valid_until: Time,
     /// How often in all; without limit where absent.
     pub max_redemptions: Option<u64>,
@@ -88,6 +92,7 @@ impl Slot {
 
 /// A code as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct PromoView {
     /// The code.
     pub code: PromoCode,
@@ -306,6 +311,7 @@ impl RedeemCommand {
 
 /// The answer to a redemption.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct RedeemAnswer {
     /// The code.
     pub code: PromoCode,

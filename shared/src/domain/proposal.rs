@@ -16,12 +16,13 @@ use super::ids::{AccountId, Fingerprint, JobId, Operation, OperationId, Reason, 
 use super::job::Job;
 use super::key::IdempotencyKey;
 use super::receipt::Receipt;
-use super::refusal::{Invalid, Refusal};
+use super::refusal::Refusal;
 use super::spend::{Charge, may_spend};
 use super::units::Connects;
 
 /// Why a proposal costs nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FreeReason {
     /// The client invited to it.
@@ -37,26 +38,24 @@ pub enum FreeReason {
 }
 
 impl FreeReason {
-    /// A reason that the marketplace may claim.
-    ///
-    /// # Errors
-    /// `invalid_field` for any other word.
-    pub fn claimed(word: &str) -> Result<Self, Invalid> {
+    /// The words of the reasons that the marketplace may claim.
+    pub const CLAIMS: [&str; 4] = ["invited", "offer", "project_catalog", "talent_cloud"];
+
+    /// The reason of one of these words.
+    pub fn claimed(word: &str) -> Option<Self> {
         match word {
-            "invited" => Ok(Self::Invited),
-            "offer" => Ok(Self::Offer),
-            "project_catalog" => Ok(Self::ProjectCatalog),
-            "talent_cloud" => Ok(Self::TalentCloud),
-            _ => Err(Invalid::field(
-                "free_reason",
-                "must be one of: invited, offer, project_catalog, talent_cloud",
-            )),
+            "invited" => Some(Self::Invited),
+            "offer" => Some(Self::Offer),
+            "project_catalog" => Some(Self::ProjectCatalog),
+            "talent_cloud" => Some(Self::TalentCloud),
+            _ => None,
         }
     }
 }
 
 /// Where a proposal stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProposalState {
     /// With the client.
@@ -69,6 +68,7 @@ pub enum ProposalState {
 
 /// What the client made of a proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// Not this one.
@@ -348,6 +348,7 @@ impl Proposal {
 
 /// A proposal as the contract shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct ProposalView {
     /// On which job.
     pub job_id: JobId,
@@ -541,7 +542,8 @@ mod tests {
             ("Invited", None),
             ("", None),
         ] {
-            assert_eq!(FreeReason::claimed(word).ok(), claimed, "{word}");
+            assert_eq!(FreeReason::claimed(word), claimed, "{word}");
+            assert_eq!(FreeReason::CLAIMS.contains(&word), claimed.is_some());
             if let Some(claimed) = claimed {
                 assert_eq!(json!(claimed), word);
             }

@@ -13,6 +13,7 @@ use super::units::{Connects, Money};
 
 /// Where a purchase stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PurchaseStatus {
     /// The payment's outcome is not known yet.
@@ -198,6 +199,7 @@ impl Purchase {
 
 /// A purchase as the contract shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct PurchaseView {
     /// Its id.
     pub purchase_id: OperationId,

@@ -24,6 +24,7 @@ pub enum RefundOf {
 
 /// Why an operator gives Connects back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RefundReason {
     /// As a courtesy.
@@ -154,6 +155,7 @@ impl Charged {
 
 /// The answer to a refund.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct RefundAnswer {
     /// Its id.
     pub refund_id: OperationId,

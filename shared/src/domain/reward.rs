@@ -20,6 +20,7 @@ use super::units::{Connects, Money};
 
 /// What is rewarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RewardKind {
     /// A talent is seen to rise.
@@ -275,6 +276,7 @@ impl RewardCommand {
 
 /// The answer to a reward.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct RewardAnswer {
     /// What was rewarded.
     pub kind: RewardKind,

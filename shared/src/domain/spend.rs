@@ -157,6 +157,7 @@ pub(super) fn too_many_lots(field: &str) -> Refusal {
 
 /// The answer to a spend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct SpendAnswer {
     /// Its id.
     pub spend_id: OperationId,

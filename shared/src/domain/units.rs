@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Connects(u64);
 
@@ -84,11 +85,13 @@ impl Sum for Connects {
 
 /// Money in minor units (cents) with its ISO 4217 currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Money {
     /// Minor units.
     pub amount: u64,
     /// Three capital letters.
+    #[cfg_attr(feature = "contract", schemars(regex(pattern = r"^[A-Z]{3}$")))]
     pub currency: String,
 }
 

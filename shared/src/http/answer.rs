@@ -50,6 +50,11 @@ impl Answer {
             .map_err(|error| Problem::internal(&error))
     }
 
+    /// A document that is JSON as it is.
+    pub fn document(json: &str) -> Self {
+        Self::new(200, "application/json", json.to_owned())
+    }
+
     /// A CSV document; `next` is the cursor of the page after it.
     pub fn csv(body: String, next: Option<String>) -> Self {
         let mut answer = Self::new(200, "text/csv; charset=utf-8", body);

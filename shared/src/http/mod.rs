@@ -14,6 +14,8 @@ pub mod page;
 pub mod problem;
 pub mod request;
 mod run;
+#[cfg(feature = "contract")]
+pub mod shape;
 
 pub use answer::Answer;
 pub use app::{App, Core, StartError};

@@ -5,8 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::input::{Fields, number};
-use super::json::Json;
+use super::input::{Fields, number, opaque};
 use super::problem::Problem;
 
 /// How many a page holds when nothing is said.
@@ -68,10 +67,7 @@ pub fn limit(query: &mut Fields) -> Option<usize> {
 
 /// Reads `cursor`: the position it stands at, if it is one of this listing.
 pub fn cursor<T: DeserializeOwned>(query: &mut Fields, listing: &Listing) -> Option<Option<T>> {
-    query.optional("cursor", |_, value| match value {
-        Json::Text(cursor) => listing.position(&cursor),
-        _ => Err(Problem::invalid_cursor()),
-    })
+    query.optional("cursor", opaque(|cursor| listing.position(cursor)))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::answer::{Answer, Header, REPLAYED};
@@ -225,18 +225,24 @@ struct Document<'p> {
     members: &'p Map<String, Value>,
 }
 
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let document = Document {
+            r#type: format!("/problems/{}", self.code),
+            title: self.title(),
+            status: self.status,
+            detail: &self.detail,
+            code: self.code,
+            members: &self.members,
+        };
+        document.serialize(serializer)
+    }
+}
+
 impl From<Problem> for Answer {
     fn from(problem: Problem) -> Self {
-        let document = Document {
-            r#type: format!("/problems/{}", problem.code),
-            title: problem.title(),
-            status: problem.status,
-            detail: &problem.detail,
-            code: problem.code,
-            members: &problem.members,
-        };
         // Texts, numbers and maps with text keys always have a JSON form.
-        let body = serde_json::to_string(&document).unwrap_or_default();
+        let body = serde_json::to_string(&problem).unwrap_or_default();
         let mut answer = Self::new(problem.status, "application/problem+json", body);
         answer.headers.extend(problem.headers);
         answer.outcome = problem.code;
