@@ -48,6 +48,7 @@ pub async fn run(functions: &Binaries, seconds: u64) {
         features: Features::Deploy,
         schedules: false,
         origins: vec![],
+        reference: false,
     });
     let running = site
         .unwrap()

@@ -3,7 +3,7 @@
 use connects_local::project::Project;
 use connects_local::template::Template;
 use connects_tests::client::Answer;
-use connects_tests::stack::{Stack, fresh};
+use connects_tests::stack::{SCRIPT, Stack, fresh};
 use reqwest::Method;
 
 /// The page of a frontend on the developer's machine.
@@ -113,6 +113,39 @@ async fn pages_of_an_allowed_origin_may_call_and_no_others() {
         .await
         .is(200);
     assert_eq!(allowed(&answer, "allow-origin"), None);
+}
+
+#[tokio::test]
+async fn the_reference_page_is_made_of_what_this_origin_has() {
+    let stack = Stack::local().for_pages_of(APP).await;
+    let get = |path: &'static str| stack.request(Method::GET, path);
+    let page = get("/reference").await.is(200);
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert!(
+        !page.text.contains("//"),
+        "something from elsewhere: {}",
+        page.text
+    );
+    for (path, kind) in [
+        ("/v1/openapi.json", "application/json"),
+        ("/reference/scalar.js", "text/javascript; charset=utf-8"),
+    ] {
+        assert!(page.text.contains(&format!("\"{path}\"")), "{path}");
+        let answer = get(path).await.is(200);
+        assert_eq!(answer.header("content-type"), Some(kind));
+    }
+    assert_eq!(get("/reference/scalar.js").await.text, SCRIPT);
+    for part in [&page, &get("/reference/scalar.js").await] {
+        let policy = part.header("content-security-policy").unwrap();
+        let elsewhere = policy
+            .split([' ', ';'])
+            .find(|word| word.contains("http") || *word == "*");
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        assert_eq!(elsewhere, None, "{policy}");
+    }
 }
 
 /// OPTIONS is a preflight only with what browsers send; anything else is a request like others.

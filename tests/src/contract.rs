@@ -44,7 +44,13 @@ pub fn document() -> Value {
     let known = known(&mut generator);
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     let mut examples = BTreeMap::new();
-    for operation in &operations() {
+    let operations = operations();
+    assert_eq!(
+        page.sections.len(),
+        operations.len(),
+        "docs/api.md has other routes"
+    );
+    for operation in &operations {
         let document = describe(operation, &page, &known, &mut examples, &mut generator);
         let methods = paths.entry(operation.path).or_default();
         let twice = methods.insert(operation.method.to_lowercase(), document);
@@ -370,18 +376,11 @@ mod tests {
     }
 
     #[test]
-    fn it_has_the_routes_of_the_template_and_of_the_page() {
+    fn it_has_the_routes_of_the_template() {
         let here = routes(&operations());
         let routes = template().routes;
         let there = routes.into_iter().map(|route| (route.method, route.path));
         assert_eq!(here, there.collect());
-        let page =
-            std::fs::read_to_string(Project::find().unwrap().root().join("docs/api.md")).unwrap();
-        let page = Page::parse(&page);
-        let told = page
-            .routes()
-            .map(|(method, path)| (method.to_owned(), path.to_owned()));
-        assert_eq!(here, told.collect());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use connects::store::Store;
 use connects_local::front;
 use connects_local::project::Project;
+use connects_local::reference;
 use connects_local::template::Template;
 use reqwest::Method;
 use serde::Deserialize;
@@ -40,6 +41,9 @@ struct StackFile {
     signing_key: String,
     logs: PathBuf,
 }
+
+/// In the place of the script that makes the reference page, which is a package's.
+pub const SCRIPT: &str = "the script";
 
 /// A running stack: its gateway, its functions, its table and the key its tokens are signed with.
 #[derive(Debug)]
@@ -102,14 +106,16 @@ impl Stack {
         }
     }
 
-    /// The same behind the gateway that lets pages of that origin in.
+    /// The same behind the gateway that lets pages of that origin in, and has the reference page.
     pub async fn for_pages_of(self, origin: &str) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let template = Template::read(&Project::find().unwrap().template()).unwrap();
         let origins = vec![origin.parse().unwrap()];
         let (http, behind) = (self.web.clone(), self.url.clone());
-        tokio::spawn(front::serve(listener, http, behind, origins, template.cors));
+        let pages = reference::routes(SCRIPT.into());
+        let cors = (origins, template.cors);
+        tokio::spawn(front::serve(listener, http, behind, cors, pages));
         Self { url, ..self }
     }
 

@@ -69,13 +69,13 @@ struct Front {
     cors: Cors,
 }
 
-/// Serves the gateway at `behind` to browsers, for ever.
+/// Serves the gateway at `behind` to browsers, for ever, and before it the `pages` of the stack itself.
 pub async fn serve(
     listener: TcpListener,
     http: reqwest::Client,
     behind: String,
-    origins: Vec<Origin>,
-    cors: Cors,
+    (origins, cors): (Vec<Origin>, Cors),
+    pages: Router,
 ) {
     let front = Arc::new(Front {
         http,
@@ -83,7 +83,7 @@ pub async fn serve(
         origins,
         cors,
     });
-    let router = Router::new().fallback(answer).with_state(front);
+    let router = pages.merge(Router::new().fallback(answer).with_state(front));
     if let Err(error) = axum::serve(listener, router).await {
         eprintln!("the browsers' gateway: {error}");
     }

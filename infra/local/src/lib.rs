@@ -11,6 +11,7 @@ pub mod keys;
 pub mod process;
 pub mod project;
 pub mod proofs;
+pub mod reference;
 pub mod schedule;
 #[cfg(test)]
 mod security;

@@ -68,6 +68,9 @@ struct Up {
     /// Let pages of this origin call the API from a browser; may be repeated
     #[arg(long = "origin", value_name = "ORIGIN")]
     origins: Vec<Origin>,
+    /// Show the contract as a page, at /reference
+    #[arg(long)]
+    reference: bool,
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +192,7 @@ impl Up {
             features: Features::Local,
             schedules: true,
             origins: self.origins,
+            reference: self.reference,
         };
         let mut stack = start(project, options).await?;
         println!("ready {}", stack.state.url);
@@ -231,6 +235,7 @@ async fn show(project: &Project, state: PathBuf) -> Result<()> {
         features: Features::Local,
         schedules: false,
         origins: vec![],
+        reference: false,
     };
     let mut stack = start(project, own).await?;
     let running = stack.state.clone();

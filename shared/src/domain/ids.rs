@@ -16,11 +16,11 @@ const MAX_EXTERNAL_ID: usize = 64;
 const PROMO_CODE_LENGTH: std::ops::RangeInclusive<usize> = 3..=32;
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $field:literal, $parse:path, $form:expr) => {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $parse:path, $form:literal, $example:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
-        #[cfg_attr(feature = "contract", schemars(extend("pattern" = $form)))]
+        #[cfg_attr(feature = "contract", schemars(extend("pattern" = $form, "examples" = [$example])))]
         #[serde(transparent)]
         pub struct $name(String);
 
@@ -55,31 +55,31 @@ macro_rules! text_id {
 
 text_id!(
     /// A holder's account: `[A-Za-z0-9_-]{1,64}`, chosen by the marketplace.
-    AccountId, "account_id", external_id, r"^[A-Za-z0-9_-]{1,64}$"
+    AccountId, "account_id", external_id, r"^[A-Za-z0-9_-]{1,64}$", "a1"
 );
 text_id!(
     /// A natural person behind accounts: the signup bonus is once per person.
-    PersonId, "person_id", external_id, r"^[A-Za-z0-9_-]{1,64}$"
+    PersonId, "person_id", external_id, r"^[A-Za-z0-9_-]{1,64}$", "p1"
 );
 text_id!(
     /// A job of the marketplace.
-    JobId, "job_id", external_id, r"^[A-Za-z0-9_-]{1,64}$"
+    JobId, "job_id", external_id, r"^[A-Za-z0-9_-]{1,64}$", "J1"
 );
 text_id!(
     /// A promo code: `[A-Z0-9-]{3,32}`, upper-cased on input.
-    PromoCode, "code", promo_code, r"^[A-Za-z0-9-]{3,32}$"
+    PromoCode, "code", promo_code, r"^[A-Za-z0-9-]{3,32}$", "SPRING-26"
 );
 text_id!(
     /// What an entry is about: `job:…`, `purchase:…`, `promo:…`, `cycle:…`, `spend:…` and so on.
-    Reference, "reference", reference, r"^[a-z_]{1,32}:[A-Za-z0-9_-]{1,64}$"
+    Reference, "reference", reference, r"^[a-z_]{1,32}:[A-Za-z0-9_-]{1,64}$", "job:J1"
 );
 text_id!(
     /// Why an entry was made: `[a-z_]{1,40}`.
-    Reason, "reason", reason, r"^[a-z_]{1,40}$"
+    Reason, "reason", reason, r"^[a-z_]{1,40}$", "featured_profile"
 );
 text_id!(
     /// One of our own ids: a prefix and 26 base32 characters.
-    OperationId, "id", operation_id, r"^[a-z]{2}_[a-z0-9]{26}$"
+    OperationId, "id", operation_id, r"^[a-z]{2}_[a-z0-9]{26}$", "sp_lnu5nhgz3lsyasjuyzvedewhr5"
 );
 
 fn external_id(field: &str, text: &str) -> Result<String, Invalid> {

@@ -91,7 +91,7 @@ pub struct Money {
     /// Minor units.
     pub amount: u64,
     /// Three capital letters.
-    #[cfg_attr(feature = "contract", schemars(regex(pattern = r"^[A-Z]{3}$")))]
+    #[cfg_attr(feature = "contract", schemars(regex(pattern = r"^[A-Z]{3}$"), extend("examples" = ["USD"])))]
     pub currency: String,
 }
 

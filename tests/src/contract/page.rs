@@ -6,7 +6,8 @@ use serde_json::Value;
 pub struct Page {
     /// What stands before the routes.
     pub introduction: String,
-    sections: Vec<Section>,
+    /// What it says of each route.
+    pub sections: Vec<Section>,
 }
 
 /// What the page says of a route.
@@ -45,13 +46,6 @@ impl Page {
             .iter()
             .find(|section| section.method == method && section.path == path);
         section.unwrap_or_else(|| panic!("docs/api.md has nothing on {method} {path}"))
-    }
-
-    /// The routes that it has words for.
-    pub fn routes(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.sections
-            .iter()
-            .map(|section| (section.method.as_str(), section.path.as_str()))
     }
 }
 
