@@ -51,7 +51,14 @@ pub fn document() -> Value {
         "docs/api.md has other routes"
     );
     for operation in &operations {
-        let document = describe(operation, &page, &known, &mut examples, &mut generator);
+        let document = describe(
+            operation,
+            &operations,
+            &page,
+            &known,
+            &mut examples,
+            &mut generator,
+        );
         let methods = paths.entry(operation.path).or_default();
         let twice = methods.insert(operation.method.to_lowercase(), document);
         assert!(twice.is_none(), "{} is there twice", operation.id);
@@ -118,6 +125,7 @@ fn sent(names: &[&str]) -> Value {
 /// An operation as the document has it. `examples` has those of earlier ones, by what they are of.
 fn describe(
     operation: &Operation,
+    operations: &[Operation],
     page: &Page,
     known: &BTreeMap<&'static str, Known>,
     examples: &mut BTreeMap<String, Value>,
@@ -135,7 +143,7 @@ fn describe(
         "{}: in docs/api.md",
         operation.id
     );
-    let mut parameters: Vec<Value> = glossary::path(operation.path, generator);
+    let mut parameters: Vec<Value> = glossary::path(operation, generator);
     let (input, body) = match &operation.input {
         Input::Nothing => (Shape(vec![]), None),
         Input::Query(read) => {
@@ -174,8 +182,11 @@ fn describe(
             content["text/csv"] = json!({ "schema": { "type": "string" } });
             headers.push("Connects-Next-Cursor");
         }
-        let response =
+        let mut response =
             json!({ "description": about, "headers": sent(&headers), "content": content });
+        if !operation.leads_to.is_empty() {
+            response["links"] = links(operation, &input, operations);
+        }
         responses.insert(status.to_string(), response);
     }
     let mut refusals: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
@@ -201,6 +212,30 @@ fn describe(
         });
     }
     document
+}
+
+/// Where one goes on from an operation, each id of the other's path being one of this path, of its body or
+/// of its answer.
+fn links(from: &Operation, input: &Shape, operations: &[Operation]) -> Value {
+    let place = |id: &str| {
+        if from.ids().any(|own| own == id) {
+            format!("$request.path.{id}")
+        } else if input.0.iter().any(|field| field.name == id) {
+            format!("$request.body#/{id}")
+        } else {
+            format!("$response.body#/{id}")
+        }
+    };
+    let link = |name: &&'static str| {
+        let to = operations.iter().find(|operation| operation.id == *name);
+        let ids = to.unwrap_or_else(|| panic!("{name} is none")).ids();
+        let parameters: Map<_, _> = ids.map(|id| (id.to_owned(), place(id).into())).collect();
+        (
+            (*name).to_owned(),
+            json!({ "operationId": name, "parameters": parameters }),
+        )
+    };
+    Value::Object(from.leads_to.iter().map(link).collect())
 }
 
 /// The answer to what is refused with one of these.

@@ -4,7 +4,7 @@
 use connects::domain::ids::{OperationId, PromoCode};
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
-use connects::http::input::{Fields, any_integer, both, input, sized, text};
+use connects::http::input::{Fields, both, input, quantity, sized, text};
 use connects::http::{self, Answer, App, Problem, Request, Scope};
 use connects::ledger::Outcome;
 
@@ -105,7 +105,7 @@ async fn charge_back(
 
 /// The body of a purchase.
 pub fn command(mut body: Fields) -> Result<PurchaseCommand, Problem> {
-    let quantity = body.required("quantity", any_integer());
+    let quantity = body.required("quantity", quantity());
     let promo_code = body.optional("promo_code", text(PromoCode::try_new));
     let payment_method = body.optional("payment_method", sized(1..=MAX_METHOD, str::to_owned));
     body.finish(|| {

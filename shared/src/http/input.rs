@@ -307,9 +307,12 @@ pub fn integer(range: RangeInclusive<i64>) -> Reader<impl Read<i64>> {
     reader!(move |_| shape::number(least, most), whole(least, most))
 }
 
-/// Any whole number: what is too much or too little, the operation knows.
-pub fn any_integer() -> Reader<impl Read<i64>> {
-    integer(i64::MIN..=i64::MAX)
+/// A number of Connects to buy. How few and how many may be, the policy says, and so the refusal can.
+pub fn quantity() -> Reader<impl Read<i64>> {
+    reader!(
+        |_| shape::number(1, MAX_CONNECTS),
+        whole(i64::MIN, i64::MAX)
+    )
 }
 
 /// A number of Connects to move: 1 to 1,000,000.

@@ -179,10 +179,7 @@ pub fn key(operation: &Operation) -> &'static str {
 }
 
 /// The parameters of a path.
-pub fn path(path: &str, generator: &mut SchemaGenerator) -> Vec<Value> {
-    let names = path
-        .split('/')
-        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+pub fn path(operation: &Operation, generator: &mut SchemaGenerator) -> Vec<Value> {
     let parameter = |name: &str| {
         let (schema, about) = match name {
             "account_id" => (schema_of::<AccountId>(generator), "Whose account."),
@@ -197,5 +194,5 @@ pub fn path(path: &str, generator: &mut SchemaGenerator) -> Vec<Value> {
         };
         json!({ "in": "path", "name": name, "required": true, "schema": schema, "description": about })
     };
-    names.map(parameter).collect()
+    operation.ids().map(parameter).collect()
 }

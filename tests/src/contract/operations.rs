@@ -108,6 +108,8 @@ pub struct Operation {
     pub answers: fn(&mut SchemaGenerator) -> Schema,
     /// Whether it is also to be had as CSV.
     pub csv: bool,
+    /// The operations that one goes on with, by their names.
+    pub leads_to: &'static [&'static str],
     key: Key,
     refusals: &'static [&'static str],
 }
@@ -143,6 +145,7 @@ impl Operation {
             statuses,
             answers,
             csv: false,
+            leads_to: &[],
             key: Key::Idle,
             refusals: &[],
         }
@@ -178,6 +181,16 @@ impl Operation {
 
     fn refuses(self, refusals: &'static [&'static str]) -> Self {
         Self { refusals, ..self }
+    }
+
+    fn leads_to(self, leads_to: &'static [&'static str]) -> Self {
+        Self { leads_to, ..self }
+    }
+
+    /// The names of the ids in its path.
+    pub fn ids(&self) -> impl Iterator<Item = &'static str> {
+        let parts = self.path.split('/');
+        parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
     }
 
     /// Whether it can't be without an idempotency key.
@@ -277,6 +290,24 @@ pub fn operations() -> Vec<Operation> {
                 of::<AccountView>,
             )
             .body(function::account::particulars)
+            .leads_to(&[
+                "getAccount",
+                "listLots",
+                "listHistory",
+                "purchase",
+                "propose",
+                "redeem",
+                "turnBadgeOn",
+            ])
+            .leads_to(&["getPurchase", "chargeBack"])
+            .leads_to(&[
+                "getProposal",
+                "withdrawProposal",
+                "decideProposal",
+                "bid",
+                "noteInteraction",
+            ])
+            .leads_to(&["getBadge", "turnBadgeOff"])
             .refuses(&["account_exists"]),
             O::new(
                 ("PATCH", ACCOUNT),
@@ -335,8 +366,6 @@ pub fn operations() -> Vec<Operation> {
             .body(function::purchase::command)
             .needs_a_key()
             .refuses(&[
-                "below_minimum",
-                "above_maximum",
                 "payment_declined",
                 "promo_unknown",
                 "promo_not_eligible",
@@ -410,6 +439,7 @@ pub fn operations() -> Vec<Operation> {
             )
             .body(function::spend::holds::command)
             .needs_a_key()
+            .leads_to(&["captureHold", "releaseHold"])
             .refuses(&["account_suspended", "in_debt", "insufficient_connects"]),
             O::new(
                 ("POST", "/v1/accounts/{account_id}/holds/{hold_id}/capture"),
@@ -536,6 +566,7 @@ pub fn operations() -> Vec<Operation> {
                 of::<JobView>,
             )
             .body(function::job::particulars)
+            .leads_to(&["getJob", "getBids", "noteContract", "closeJob"])
             .refuses(&["job_closed"]),
             O::new(
                 ("GET", "/v1/jobs/{job_id}"),
@@ -639,6 +670,7 @@ pub fn operations() -> Vec<Operation> {
                 of::<PromoView>,
             )
             .body(function::redeem_promo::terms)
+            .leads_to(&["getPromo"])
             .refuses(&["promo_in_use"]),
             O::new(
                 ("GET", "/v1/promos/{code}"),
