@@ -1,11 +1,12 @@
 //! An account with something in every corner, and for every route a request that would be accepted:
 //! what the tests about all routes start from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use connects_local::project::Project;
 use connects_local::template::{self, Template};
 use connects_tests::client::Request;
+use connects_tests::contract::operations;
 use connects_tests::holder::Holder;
 use connects_tests::stack::{Stack, fresh, fresh_code, instant};
 use reqwest::Method;
@@ -339,4 +340,28 @@ async fn the_world_has_the_routes_of_the_template() {
     let open = world.routes.iter().filter(|route| route.scopes.is_empty());
     let open = open.map(|route| (route.method.to_string(), route.path.clone()));
     assert_eq!(open.collect::<BTreeSet<_>>(), template.open);
+}
+
+/// So what `authorisation` sees of the routes is what the contract says of them.
+#[tokio::test]
+async fn the_world_has_the_scopes_of_the_contract() {
+    let stack = Stack::local();
+    let world = world(&stack).await;
+    let template = Template::read(&Project::find().unwrap().template()).unwrap();
+    let said = operations().into_iter();
+    let mut said: BTreeMap<_, _> = said
+        .map(|operation| {
+            let route = (operation.method.to_owned(), operation.path.to_owned());
+            (route, sorted(operation.scopes))
+        })
+        .collect();
+    for route in &world.routes {
+        let named = route.of_template(&template);
+        let scopes = said.remove(&(named.method, named.path));
+        assert_eq!(scopes, Some(sorted(route.scopes)), "{}", route.name);
+    }
+}
+
+fn sorted<'s>(scopes: &[&'s str]) -> BTreeSet<&'s str> {
+    scopes.iter().copied().collect()
 }

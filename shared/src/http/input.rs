@@ -332,9 +332,9 @@ pub fn number(range: RangeInclusive<i64>) -> Reader<impl Read<i64>> {
             let Json::Text(text) = value else {
                 return Err(wrong_type(name, "a whole number"));
             };
-            let number = text
-                .parse()
-                .map_err(|_| wrong_type(name, "a whole number"))?;
+            // As JSON would have it: neither `+5` nor `05`.
+            let number = text.parse().ok().filter(|n: &i64| n.to_string() == text);
+            let number = number.ok_or_else(|| wrong_type(name, "a whole number"))?;
             in_range(name, number, least, most)
         }
     )
@@ -870,6 +870,9 @@ mod tests {
             ("limit=ten", "malformed_request", None),
             ("limit=", "malformed_request", None),
             ("limit=1.0", "malformed_request", None),
+            ("limit=%2B1", "malformed_request", None),
+            ("limit=+1", "malformed_request", None),
+            ("limit=01", "malformed_request", None),
             ("limit=99999999999999999999", "malformed_request", None),
             ("limit=1&limit=2", "invalid_field", Some("limit")),
             ("limit=1&limit=1", "invalid_field", Some("limit")),
