@@ -928,7 +928,10 @@ export interface components {
             /** @description Whether it may be used. */
             status: components["schemas"]["AccountStatus"];
         };
-        /** @description A holder's account: `[A-Za-z0-9_-]{1,64}`, chosen by the marketplace. */
+        /**
+         * @description A holder's account: `[A-Za-z0-9_-]{1,64}`, chosen by the marketplace.
+         * @example a1
+         */
         AccountId: string;
         /** @description Who may hold an account. */
         AccountKind: "freelancer" | "agency";
@@ -1229,7 +1232,10 @@ export interface components {
              */
             version: number;
         };
-        /** @description A job of the marketplace. */
+        /**
+         * @description A job of the marketplace.
+         * @example J1
+         */
         JobId: string;
         /** @description Where a job stands. */
         JobState: "open" | "closing" | "closed";
@@ -1281,7 +1287,10 @@ export interface components {
              * @description Minor units.
              */
             amount: number;
-            /** @description Three capital letters. */
+            /**
+             * @description Three capital letters.
+             * @example USD
+             */
             currency: string;
         };
         /** @description What lapses first. */
@@ -1296,7 +1305,10 @@ export interface components {
         };
         /** @description Why a badge is off. */
         OffReason: "turned_off" | "too_dear" | "insufficient_connects" | "suspended";
-        /** @description One of our own ids: a prefix and 26 base32 characters. */
+        /**
+         * @description One of our own ids: a prefix and 26 base32 characters.
+         * @example sp_lnu5nhgz3lsyasjuyzvedewhr5
+         */
         OperationId: string;
         /** @description The price of an earlier week. */
         PastBadgePrice: {
@@ -1313,7 +1325,10 @@ export interface components {
              */
             starts_on: string;
         };
-        /** @description A natural person behind accounts: the signup bonus is once per person. */
+        /**
+         * @description A natural person behind accounts: the signup bonus is once per person.
+         * @example p1
+         */
         PersonId: string;
         /** @description What the holder subscribes to. */
         Plan: "basic" | "plus";
@@ -1971,7 +1986,10 @@ export interface components {
              */
             valid_until: string;
         };
-        /** @description A promo code: `[A-Z0-9-]{3,32}`, upper-cased on input. */
+        /**
+         * @description A promo code: `[A-Z0-9-]{3,32}`, upper-cased on input.
+         * @example SPRING-26
+         */
         PromoCode: string;
         /** @description What a code gives. */
         PromoKind: "grant";
@@ -2023,7 +2041,10 @@ export interface components {
         };
         /** @description Where a purchase stands. */
         PurchaseStatus: "pending" | "paid" | "declined" | "charged_back";
-        /** @description Why an entry was made: `[a-z_]{1,40}`. */
+        /**
+         * @description Why an entry was made: `[a-z_]{1,40}`.
+         * @example featured_profile
+         */
         Reason: string;
         /** @description The answer to a redemption. */
         Redemption: {
@@ -2036,7 +2057,10 @@ export interface components {
             /** @description The lot they are in. */
             lot_id: components["schemas"]["LotId"] | null;
         };
-        /** @description What an entry is about: `job:…`, `purchase:…`, `promo:…`, `cycle:…`, `spend:…` and so on. */
+        /**
+         * @description What an entry is about: `job:…`, `purchase:…`, `promo:…`, `cycle:…`, `spend:…` and so on.
+         * @example job:J1
+         */
         Reference: string;
         /** @description The answer to a refund. */
         Refund: {
