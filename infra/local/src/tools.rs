@@ -170,8 +170,15 @@ pub async fn typescript(project: &Project) -> Result<PathBuf> {
     let mut install = Command::new("npm");
     install
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .current_dir(&folder);
-    run(&mut install).await?;
+        .args(["--loglevel", "error"])
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true);
+    // What stands in its way takes npm more than a line to say.
+    if !install.status().await.doing("npm")?.success() {
+        return Err(Failure::new("npm installs no TypeScript"));
+    }
     // Last: an installation that was broken off is begun anew.
     fs::copy(client.join(LOCK), folder.join(INSTALLED)).doing(INSTALLED)?;
     Ok(folder.join("node_modules"))
