@@ -29,5 +29,6 @@ pub mod simulator;
 pub mod stack;
 pub mod table;
 pub mod token;
+pub mod typescript;
 pub mod wire;
 pub mod written;

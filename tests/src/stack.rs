@@ -119,6 +119,11 @@ impl Stack {
         Self { url, ..self }
     }
 
+    /// Where its API is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Its table, as the functions see it.
     pub fn store(&self) -> Store {
         Store::new(self.dynamo.clone(), self.table.as_str())

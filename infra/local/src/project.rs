@@ -33,6 +33,21 @@ impl Project {
         self.root.join("Cargo.toml")
     }
 
+    /// The contract, for programs.
+    pub fn contract(&self) -> PathBuf {
+        self.root.join("infra/openapi.json")
+    }
+
+    /// The TypeScript client.
+    pub fn typescript(&self) -> PathBuf {
+        self.root.join("infra/clients/typescript")
+    }
+
+    /// A page for each job to be done.
+    pub fn recipes(&self) -> PathBuf {
+        self.root.join("docs/recipes")
+    }
+
     /// Everything that the local stack writes, except builds; git ignores it.
     pub fn home(&self) -> PathBuf {
         self.root.join(".connects")

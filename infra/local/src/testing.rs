@@ -32,18 +32,16 @@ const CONCURRENCY: u16 = 4;
 
 /// Runs all tests; `arguments` are handed to cargo.
 pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
-    let missing = tools::missing_for_dynamodb_local(&project.tools());
-    let reference = missing.is_empty();
-    if !reference {
-        let warning = format!(
-            "the tests of store and ledger run on the embedded DynamoDB only, NOT on AWS's \
-             DynamoDB Local, which needs {} on PATH",
-            missing.join(" and ")
-        );
-        if environment::ci() {
-            return Err(Failure::new(warning));
-        }
-        warn(&warning);
+    let reference = all_there(
+        &tools::missing_for_dynamodb_local(&project.tools()),
+        "the tests of store and ledger run on the embedded DynamoDB only, NOT on AWS's DynamoDB Local",
+    )?;
+    let typescript = all_there(
+        &tools::missing_for_typescript(project),
+        "the TypeScript client and the recipes are NOT tested",
+    )?;
+    if typescript {
+        tools::typescript(project).await?;
     }
 
     let template = Template::read(&project.template())?;
@@ -88,6 +86,20 @@ pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
     } else {
         Err(Failure::new("tests failed"))
     }
+}
+
+/// Whether nothing is missing for a part of the tests. If something is, that part is left out, which a
+/// person is told, and which fails where nobody would read it.
+fn all_there(missing: &[&str], otherwise: &str) -> Result<bool> {
+    if missing.is_empty() {
+        return Ok(true);
+    }
+    let warning = format!("{otherwise}: that needs {} on PATH", missing.join(" and "));
+    if environment::ci() {
+        return Err(Failure::new(warning));
+    }
+    warn(&warning);
+    Ok(false)
 }
 
 async fn start(

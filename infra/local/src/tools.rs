@@ -1,5 +1,5 @@
-//! Installs what is missing: cargo-lambda, the linker it builds with, DynamoDB Local, and what shows the contract
-//! as a page.
+//! Installs what is missing: cargo-lambda, the linker it builds with, DynamoDB Local, what shows the contract
+//! as a page, and what the TypeScript client is made and tried with.
 //!
 //! Everything goes into one folder that git ignores; the system stays as it is, no root is
 //! needed, and pip's `--target` works where a Debian protects its own Python.
@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use crate::environment;
 use crate::failure::{Doing, Failure, Result};
+use crate::project::Project;
 
 /// The tested version; any later patch of it fits too.
 const CARGO_LAMBDA: (&str, u32) = ("1.9", 2);
@@ -22,6 +23,11 @@ const DYNAMODB_LOCAL: &str = "amplify-dynamodb-simulator@2.9.30";
 
 /// Makes a page of an OpenAPI document, in the browser, from one script.
 const SCALAR: &str = "@scalar/api-reference@1.72.1";
+
+/// The packages of the TypeScript client, each in one version.
+const LOCK: &str = "package-lock.json";
+/// The lock file whose packages are installed.
+const INSTALLED: &str = "installed.json";
 
 /// Where cargo-lambda is; it is installed if need be.
 pub async fn cargo_lambda(tools: &Path) -> Result<PathBuf> {
@@ -130,7 +136,56 @@ pub fn missing_for_dynamodb_local(tools: &Path) -> Vec<&'static str> {
     } else {
         &["java", "npm", "tar"]
     };
-    needed
+    missing(needed)
+}
+
+/// What the TypeScript client and the recipes need and this machine lacks.
+pub fn missing_for_typescript(project: &Project) -> Vec<&'static str> {
+    let needed: &[_] = match typescript_installed(project) {
+        Some(_) => &["node"],
+        None => &["node", "npm"],
+    };
+    missing(needed)
+}
+
+/// The packages that the TypeScript client's lock file names, if they are installed.
+pub fn typescript_installed(project: &Project) -> Option<PathBuf> {
+    let folder = project.tools().join("typescript");
+    let locked = fs::read(project.typescript().join(LOCK)).ok()?;
+    let installed = fs::read(folder.join(INSTALLED)).ok()?;
+    (locked == installed).then(|| folder.join("node_modules"))
+}
+
+/// The same; they are installed if need be.
+pub async fn typescript(project: &Project) -> Result<PathBuf> {
+    if let Some(installed) = typescript_installed(project) {
+        return Ok(installed);
+    }
+    let (client, folder) = (project.typescript(), project.tools().join("typescript"));
+    eprintln!("installing TypeScript into {}", folder.display());
+    fs::create_dir_all(&folder).doing(folder.display())?;
+    for name in ["package.json", LOCK] {
+        fs::copy(client.join(name), folder.join(name)).doing(name)?;
+    }
+    let mut install = Command::new("npm");
+    install
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .args(["--loglevel", "error"])
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true);
+    // What stands in its way takes npm more than a line to say.
+    if !install.status().await.doing("npm")?.success() {
+        return Err(Failure::new("npm installs no TypeScript"));
+    }
+    // Last: an installation that was broken off is begun anew.
+    fs::copy(client.join(LOCK), folder.join(INSTALLED)).doing(INSTALLED)?;
+    Ok(folder.join("node_modules"))
+}
+
+fn missing(programs: &[&'static str]) -> Vec<&'static str> {
+    programs
         .iter()
         .copied()
         .filter(|program| environment::on_path(program).is_none())
