@@ -26,7 +26,7 @@ use connects::domain::auction::{BoostPolicy, Pricing};
 use connects::domain::badge::PriceFormula;
 use connects::domain::ids::{AccountId, JobId, PersonId, PromoCode};
 use connects::domain::policy::{BUILT_IN, Policy};
-use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::promo::{Offer, Terms};
 use connects::domain::time::Time;
 use connects::domain::units::Connects;
 use connects::ledger::{Context, Ledger};
@@ -406,8 +406,9 @@ fn epoch() -> Time {
 async fn promos(world: &World) -> Vec<(PromoCode, Terms)> {
     let code = PromoCode::try_new("WELCOME").unwrap();
     let terms = Terms {
-        kind: PromoKind::Grant,
-        quantity: Connects::new(fastrand::u64(1..=15)),
+        offer: Offer::Grant {
+            quantity: Connects::new(fastrand::u64(1..=15)),
+        },
         valid_from: world.epoch,
         valid_until: world.epoch + TimeDelta::days(fastrand::i64(1..800)),
         max_redemptions: Some(fastrand::u64(1..=3)),
