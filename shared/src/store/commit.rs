@@ -28,6 +28,7 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use serde::Serialize;
 
+use crate::defect::{Defect, present};
 use crate::domain::draft::{Guard, LotWrite, Plan, ProfileWrite};
 use crate::domain::email::Email;
 use crate::domain::hold::Hold;
@@ -195,7 +196,8 @@ impl Store {
         account: &AccountId,
         purchase: &Purchase,
     ) -> Result<(), StoreError> {
-        if let Some(promo) = &purchase.promo {
+        let promo = purchase.promo.as_ref();
+        if let Some(promo) = promo.filter(|_| !present(Defect::CodeKept)) {
             return self
                 .transact(vec![
                     self.purchase_action(account, purchase)?,
