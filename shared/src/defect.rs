@@ -41,6 +41,8 @@ pub enum Defect {
     SuspendedSpends,
     /// A promo code's limit is looked at before the transaction, not in it.
     CapBefore,
+    /// A declined purchase does not give its code's redemption back.
+    CodeKept,
     /// A refund does not count what came back before.
     RefundUncounted,
     /// A purchase is credited whatever it stands at.
@@ -93,7 +95,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::NoLock,
         Self::NoConditions,
         Self::StalePlan,
@@ -110,6 +112,7 @@ impl Defect {
         Self::ClockBack,
         Self::SuspendedSpends,
         Self::CapBefore,
+        Self::CodeKept,
         Self::RefundUncounted,
         Self::CreditedTwice,
         Self::OpenIsDeclined,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use connects::domain::account::Plan;
 use connects::domain::ids::{AccountId, JobId, PromoCode};
 use connects::domain::job::{PostJob, Pricing};
-use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::promo::{Offer, Terms};
 use connects::domain::proposal::ProposeCommand;
 use connects::domain::time;
 use connects::domain::units::Connects;
@@ -243,8 +243,9 @@ async fn code(ledger: &Ledger) -> String {
     let code = PromoCode::try_new(&unique()[..30]).unwrap();
     let now = environment::now();
     let terms = Terms {
-        kind: PromoKind::Grant,
-        quantity: Connects::new(5),
+        offer: Offer::Grant {
+            quantity: Connects::new(5),
+        },
         valid_from: now - chrono::TimeDelta::days(1),
         valid_until: now + chrono::TimeDelta::days(1),
         max_redemptions: None,

@@ -19,6 +19,7 @@ mod badges;
 mod browsers;
 mod clock;
 mod closures;
+mod codes;
 mod concurrency;
 mod conformance;
 mod history;

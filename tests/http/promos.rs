@@ -189,10 +189,137 @@ async fn unknown_codes_and_codes_for_purchases() {
     let path = format!("/v1/promos/{unknown}");
     let answer = stack.admin(reqwest::Method::GET, path).await;
     answer.refused(404, "promo_unknown");
-    for kind in ["bonus", "discount"] {
-        let terms = march(json!({ "kind": kind }));
-        let answer = stack.put_promo(&fresh_code(), terms).await;
-        answer.refused(422, "invalid_field").has("field", "kind");
+}
+
+/// Valid in March 2052, with these members beside.
+fn on_a_purchase(members: Value) -> Value {
+    let mut terms = march(members);
+    if terms["kind"] == "discount" {
+        terms.as_object_mut().unwrap().remove("quantity");
+    }
+    terms
+}
+
+#[tokio::test]
+async fn codes_for_purchases_are_shown_as_they_were_put() {
+    let stack = Stack::local();
+    let dollars = json!({ "amount": 200, "currency": "USD" });
+    for (members, other) in [
+        (
+            json!({ "kind": "bonus", "quantity": 20, "lot_valid_days": 30 }),
+            json!({ "kind": "bonus", "quantity": 25 }),
+        ),
+        (
+            json!({ "kind": "discount", "percent_off": 20 }),
+            json!({ "kind": "discount", "amount_off": dollars }),
+        ),
+        (
+            json!({ "kind": "discount", "amount_off": dollars, "max_redemptions": 3 }),
+            json!({ "kind": "discount", "amount_off": dollars, "max_redemptions": 4 }),
+        ),
+    ] {
+        let code = fresh_code();
+        let put = |members: &Value| stack.put_promo(&code, on_a_purchase(members.clone()));
+        let shown = put(&members).await.is(201);
+        for (member, value) in members.as_object().unwrap() {
+            assert_eq!(shown[member], *value, "{members}");
+        }
+        assert_eq!(shown["redeemed"], 0);
+        let discounts = ["percent_off", "amount_off", "quantity"];
+        for member in discounts.iter().filter(|m| members.get(m).is_none()) {
+            assert_eq!(shown.body.get(member), None, "{members}");
+        }
+        put(&members).await.is(200);
+        let path = format!("/v1/promos/{code}");
+        let found = stack.admin(reqwest::Method::GET, path).await.is(200);
+        assert_eq!(found.body, shown.body);
+        put(&other).await.is(200);
+        // A grant is once for each account by its own count: no code turns into one, or from one.
+        let grant = stack.put_promo(&code, march(json!({}))).await;
+        grant.refused(422, "invalid_field").has("field", "kind");
+        let ana = stack.agency("2052-03-01").await;
+        let redeemed = ana.redeem(&code).at("2052-03-06").await;
+        redeemed.refused(409, "promo_not_eligible");
+    }
+}
+
+#[tokio::test]
+async fn each_kind_takes_the_members_it_needs_and_no_others() {
+    let stack = Stack::local();
+    let dollars = json!({ "amount": 200, "currency": "USD" });
+    let euros = json!({ "amount": 200, "currency": "EUR" });
+    let nothing = json!({ "amount": 0, "currency": "USD" });
+    for (members, code, field) in [
+        (json!({ "kind": "bonus" }), "invalid_field", "quantity"),
+        (
+            json!({ "kind": "bonus", "quantity": 0 }),
+            "below_minimum",
+            "quantity",
+        ),
+        (
+            json!({ "kind": "bonus", "quantity": 5, "percent_off": 5 }),
+            "invalid_field",
+            "percent_off",
+        ),
+        (
+            json!({ "kind": "bonus", "quantity": 5, "amount_off": dollars }),
+            "invalid_field",
+            "amount_off",
+        ),
+        (
+            json!({ "kind": "discount" }),
+            "invalid_field",
+            "percent_off",
+        ),
+        (
+            json!({ "kind": "discount", "percent_off": 5, "amount_off": dollars }),
+            "invalid_field",
+            "amount_off",
+        ),
+        (
+            json!({ "kind": "discount", "percent_off": 5, "quantity": 5 }),
+            "invalid_field",
+            "quantity",
+        ),
+        (
+            json!({ "kind": "discount", "percent_off": 5, "lot_valid_days": 5 }),
+            "invalid_field",
+            "lot_valid_days",
+        ),
+        (
+            json!({ "kind": "discount", "percent_off": 0 }),
+            "below_minimum",
+            "percent_off",
+        ),
+        (
+            json!({ "kind": "discount", "percent_off": 101 }),
+            "above_maximum",
+            "percent_off",
+        ),
+        (
+            json!({ "kind": "discount", "amount_off": euros }),
+            "invalid_field",
+            "amount_off.currency",
+        ),
+        (
+            json!({ "kind": "discount", "amount_off": nothing }),
+            "below_minimum",
+            "amount_off.amount",
+        ),
+        (
+            json!({ "kind": "grant", "quantity": 5, "percent_off": 5 }),
+            "invalid_field",
+            "percent_off",
+        ),
+    ] {
+        let mut terms = json!({
+            "valid_from": "2052-03-01T00:00:00Z", "valid_until": "2052-04-01T00:00:00Z",
+        });
+        let members = members.as_object().cloned().unwrap();
+        terms.as_object_mut().unwrap().extend(members);
+        let answer = stack.put_promo(&fresh_code(), terms.clone()).await;
+        let refused = answer.refused(422, code);
+        assert_eq!(refused["field"], field, "{terms}");
     }
 }
 

@@ -8,6 +8,7 @@ mod badges;
 mod busy;
 mod chargebacks;
 mod closures;
+mod codes;
 mod concurrency;
 mod cost;
 mod holds;

@@ -2,7 +2,7 @@
 
 use connects::domain::ids::{AccountId, PromoCode};
 use connects::domain::journal::EntryType;
-use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::promo::{Offer, Terms};
 use connects::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
@@ -273,17 +273,18 @@ async fn a_run_counts_the_purchases_that_it_settles() {
     assert_eq!(table.audit(&accounts[1]).await.balance(), 20);
 }
 
-/// No code takes anything off a price yet, so one that is sent along stops the purchase before it
+/// A code that grants is redeemed by itself, so one that is sent along stops the purchase before it
 /// begins.
 #[tokio::test]
-async fn a_code_rides_on_no_purchase() {
+async fn a_grant_rides_on_no_purchase() {
     let table = Table::new().await;
     let account = table.open_empty(NOW).await;
     let (now, ledger) = (at(NOW), &table.ledger);
     let [unknown, known] = [(); 2].map(|()| PromoCode::try_new(&unique()[..30]).unwrap());
     let terms = Terms {
-        kind: PromoKind::Grant,
-        quantity: Connects::new(7),
+        offer: Offer::Grant {
+            quantity: Connects::new(7),
+        },
         valid_from: instant(NOW),
         valid_until: instant("2026-02-01T00:00:00Z"),
         max_redemptions: None,

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use connects::domain::ids::{AccountId, PromoCode};
 use connects::domain::policy::{BUILT_IN, Policy};
-use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::promo::{Offer, Terms};
 use connects::domain::quota::{Quota, Rate};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
@@ -142,8 +142,9 @@ async fn of_many_guesses_at_once_a_burst_is_answered() {
 
 fn grant() -> Terms {
     Terms {
-        kind: PromoKind::Grant,
-        quantity: Connects::new(1),
+        offer: Offer::Grant {
+            quantity: Connects::new(1),
+        },
         valid_from: instant("2025-01-01T00:00:00Z"),
         valid_until: instant("2027-01-01T00:00:00Z"),
         max_redemptions: None,

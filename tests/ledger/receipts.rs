@@ -1,7 +1,7 @@
 //! A request happens once, whatever becomes of its answer.
 
 use connects::domain::ids::{Fingerprint, PromoCode};
-use connects::domain::promo::{PromoKind, RedeemCommand, Terms};
+use connects::domain::promo::{Offer, RedeemCommand, Terms};
 use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
@@ -169,8 +169,9 @@ async fn only_a_spend_is_refunded_and_only_a_purchase_is_a_purchase() {
 
     let code = PromoCode::try_new(&unique()[..30]).unwrap();
     let terms = Terms {
-        kind: PromoKind::Grant,
-        quantity: Connects::new(7),
+        offer: Offer::Grant {
+            quantity: Connects::new(7),
+        },
         valid_from: instant(NOW),
         valid_until: instant("2026-02-01T00:00:00Z"),
         max_redemptions: None,
@@ -218,8 +219,9 @@ async fn only_the_key_of_a_redemption_brings_its_answer_again() {
     let table = Table::new().await;
     let code = PromoCode::try_new(&unique()[..30]).unwrap();
     let terms = Terms {
-        kind: PromoKind::Grant,
-        quantity: Connects::new(7),
+        offer: Offer::Grant {
+            quantity: Connects::new(7),
+        },
         valid_from: instant(NOW),
         valid_until: instant("2026-02-01T00:00:00Z"),
         max_redemptions: None,
@@ -260,8 +262,9 @@ async fn the_last_redemption_goes_to_one_and_the_counter_is_exact() {
     for (max, racers) in [(1_u64, 8_usize), (5, 12)] {
         let code = PromoCode::try_new(&unique()[..30]).unwrap();
         let terms = Terms {
-            kind: PromoKind::Grant,
-            quantity: Connects::new(7),
+            offer: Offer::Grant {
+                quantity: Connects::new(7),
+            },
             valid_from: instant(NOW),
             valid_until: instant("2026-02-01T00:00:00Z"),
             max_redemptions: Some(max),
@@ -298,8 +301,9 @@ async fn a_full_slot_is_not_a_used_up_code() {
     let table = Table::new().await;
     let code = PromoCode::try_new(&unique()[..30]).unwrap();
     let terms = |max| Terms {
-        kind: PromoKind::Grant,
-        quantity: Connects::new(1),
+        offer: Offer::Grant {
+            quantity: Connects::new(1),
+        },
         valid_from: instant(NOW),
         valid_until: instant("2026-02-01T00:00:00Z"),
         max_redemptions: Some(max),

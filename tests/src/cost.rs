@@ -11,7 +11,7 @@ use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode, 
 use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::plan_change::PlanChangeCommand;
-use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::promo::{Discount, Offer, PromoKind, Terms};
 use connects::domain::proposal::{Decision, ProposeCommand};
 use connects::domain::purchase::PurchaseCommand;
 use connects::domain::quota::Quota;
@@ -39,6 +39,25 @@ impl Provider for Approves {
     }
     async fn cancel(&self, _: &Charge<'_>) -> Payment {
         Payment::Paid
+    }
+    fn accepts(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// The same, that never takes money.
+#[derive(Debug)]
+pub struct Declines;
+
+impl Provider for Declines {
+    fn default_method(&self) -> &str {
+        "declines"
+    }
+    async fn charge(&self, _: &Charge<'_>) -> Payment {
+        Payment::Declined
+    }
+    async fn cancel(&self, _: &Charge<'_>) -> Payment {
+        Payment::Declined
     }
     fn accepts(&self, _: &str) -> bool {
         true
@@ -368,17 +387,67 @@ impl Metered {
 
     /// Buys one lot, and gives the purchase.
     pub async fn buy(&self, account: &AccountId, quantity: i64) -> OperationId {
+        self.buy_with(&Approves, account, quantity, None).await
+    }
+
+    async fn buy_with(
+        &self,
+        provider: &impl Provider,
+        account: &AccountId,
+        quantity: i64,
+        promo_code: Option<PromoCode>,
+    ) -> OperationId {
         let command = PurchaseCommand {
             quantity,
-            promo_code: None,
+            promo_code,
             payment_method: None,
         };
         let bought = self
             .ledger
-            .purchase(&at(NOW), &Approves, account, &key(), &command)
+            .purchase(&at(NOW), provider, account, &key(), &command)
             .await
             .unwrap();
         bought.into_inner().purchase_id
+    }
+
+    /// Purchases with codes on them.
+    async fn codes(&mut self, account: &AccountId, terms: &Terms) {
+        let (ledger, now) = (self.ledger.clone(), at(NOW));
+        let quantity = Connects::new(5);
+        let percent_off = 20;
+        for (operation, offer, budget) in [
+            // Three to begin with; the bonus has an entry and a lot of its own.
+            (
+                "purchase with a bonus",
+                Offer::Bonus { quantity },
+                Budget::of(8, 20, 3, 3),
+            ),
+            (
+                "purchase with a discount",
+                Offer::Discount(Discount::Percent { percent_off }),
+                Budget::of(6, 15, 3, 3),
+            ),
+        ] {
+            let code = PromoCode::try_new(&unique()[..30]).unwrap();
+            let is_bonus = offer.kind() == PromoKind::Bonus;
+            let terms = Terms {
+                offer,
+                ..terms.clone()
+            };
+            ledger.put_promo(&now, &code, &terms).await.unwrap();
+            self.meter.take();
+            let sent = || Some(code.clone());
+            self.buy_with(&Declines, account, 20, sent()).await;
+            self.was("declined purchase with a code", Budget::of(6, 14, 3, 3));
+            let bought = self.buy_with(&Approves, account, 20, sent()).await;
+            self.was(operation, budget);
+            if is_bonus {
+                let back = ledger.chargeback(&now, account, &bought, None).await;
+                back.unwrap();
+                let operation = "chargeback of an unspent purchase with a bonus";
+                self.was(operation, Budget::of(4, 10, 1, 2));
+            }
+        }
     }
 }
 
@@ -440,8 +509,9 @@ pub async fn operations() -> Vec<Step> {
 
     let code = PromoCode::try_new(&unique()[..30]).unwrap();
     let terms = Terms {
-        kind: PromoKind::Grant,
-        quantity: Connects::new(5),
+        offer: Offer::Grant {
+            quantity: Connects::new(5),
+        },
         valid_from: instant(NOW),
         valid_until: instant("2027-01-01T00:00:00Z"),
         max_redemptions: Some(10),
@@ -557,6 +627,9 @@ pub async fn operations() -> Vec<Step> {
         .await
         .unwrap();
     walk.was("chargeback of an unspent purchase", Budget::of(3, 7, 1, 2));
+    walk.buy_with(&Declines, &account, 20, None).await;
+    walk.was("declined purchase", Budget::of(2, 4, 1, 3));
+    walk.codes(&account, &terms).await;
 
     for (operation, status) in [
         ("suspension", Status::Suspended),

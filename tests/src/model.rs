@@ -190,10 +190,10 @@ impl Model {
                 }
             }
             EntryType::Revoke => {
-                let revoked = match entry.slices.first() {
-                    None => vec![],
-                    slice => self.remove(slice)?,
-                };
+                let mut revoked = vec![];
+                for slice in &entry.slices {
+                    revoked.extend(self.remove(Some(slice))?);
+                }
                 self.debt = entry.after.debt.get();
                 Ok(tally(&revoked))
             }

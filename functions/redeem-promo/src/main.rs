@@ -2,13 +2,19 @@
 
 use connects::domain::account::{Kind, Plan};
 use connects::domain::ids::PromoCode;
-use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::promo::{Discount, Offer, PromoKind, Terms};
 use connects::domain::refusal::{Invalid, Refusal};
-use connects::http::input::{Fields, both, connects, each, instant, integer, money, text, word};
+use connects::domain::units::Money;
+use connects::http::input::{
+    Fields, both, connects, each, instant, integer, money_up_to, text, word,
+};
 use connects::http::{self, Answer, App, Problem, Request, Scope};
 
 /// The most redemptions that a limit may allow.
 const MAX_REDEMPTIONS: i64 = 1_000_000_000;
+
+/// The most that a discount may take off, in minor units: a million units of a currency.
+const MAX_AMOUNT_OFF: i64 = 100_000_000;
 
 /// The longest validity of a code's lots, in days: ten years.
 const MAX_LOT_DAYS: i64 = 3_650;
@@ -70,28 +76,62 @@ pub fn code(mut body: Fields) -> Result<PromoCode, Problem> {
 
 /// The body of a code.
 pub fn terms(mut body: Fields) -> Result<Terms, Problem> {
-    let kind = body.required("kind", text(kind));
-    let quantity = body.required("quantity", connects());
+    let kind = body.required("kind", word());
+    let quantity = body.optional("quantity", connects());
+    let percent_off = body.optional("percent_off", integer(1..=100));
+    let amount_off = body.optional("amount_off", money_up_to(MAX_AMOUNT_OFF));
     let valid_from = body.required("valid_from", instant());
     let valid_until = body.required("valid_until", instant());
     let max_redemptions = body.optional("max_redemptions", integer(1..=MAX_REDEMPTIONS));
     let kinds = body.optional("kinds", each(word::<Kind>()));
     let plans = body.optional("plans", each(word::<Plan>()));
     let lot_valid_days = body.optional("lot_valid_days", integer(1..=MAX_LOT_DAYS));
-    let percent_off = body.optional("percent_off", integer(1..=100));
-    let amount_off = body.optional("amount_off", money());
 
     let is_given = [
+        ("quantity", matches!(quantity, Some(Some(_)))),
         ("percent_off", matches!(percent_off, Some(Some(_)))),
         ("amount_off", matches!(amount_off, Some(Some(_)))),
+        ("lot_valid_days", matches!(lot_valid_days, Some(Some(_)))),
     ];
     for (name, _) in is_given.into_iter().filter(|(_, is_given)| *is_given) {
-        body.refuse(Invalid::field(name, "does not go with a grant"));
+        if kind.is_some_and(|kind| !goes_with(kind, name)) {
+            body.refuse(Invalid::field(name, "does not go with this kind"));
+        }
+    }
+    match (kind, &quantity, &percent_off, &amount_off) {
+        (Some(PromoKind::Grant | PromoKind::Bonus), Some(None), _, _) => {
+            body.refuse(Invalid::field("quantity", "is required"));
+        }
+        (Some(PromoKind::Discount), _, Some(None), Some(None)) => {
+            let detail = "this or amount_off is required";
+            body.refuse(Invalid::field("percent_off", detail));
+        }
+        (Some(PromoKind::Discount), _, Some(Some(_)), Some(Some(_))) => {
+            body.refuse(Invalid::field("amount_off", "can't go with percent_off"));
+        }
+        (_, _, _, Some(Some(Money { amount: 0, .. }))) => {
+            let nothing = Invalid::range("amount_off.amount", 0, 1, MAX_AMOUNT_OFF);
+            nothing.into_iter().for_each(|invalid| body.refuse(invalid));
+        }
+        _ => {}
     }
     body.finish(|| {
+        let offer = match (kind?, percent_off?, amount_off?) {
+            (PromoKind::Grant, ..) => Offer::Grant {
+                quantity: quantity??,
+            },
+            (PromoKind::Bonus, ..) => Offer::Bonus {
+                quantity: quantity??,
+            },
+            (PromoKind::Discount, Some(percent), _) => Offer::Discount(Discount::Percent {
+                percent_off: percent.unsigned_abs(),
+            }),
+            (PromoKind::Discount, None, amount_off) => Offer::Discount(Discount::Amount {
+                amount_off: amount_off?,
+            }),
+        };
         Some(Terms {
-            kind: kind?,
-            quantity: quantity?,
+            offer,
             valid_from: valid_from?,
             valid_until: valid_until?,
             max_redemptions: max_redemptions?.map(i64::unsigned_abs),
@@ -102,19 +142,18 @@ pub fn terms(mut body: Fields) -> Result<Terms, Problem> {
     })
 }
 
-fn kind(word: &str) -> Result<PromoKind, Invalid> {
-    match word {
-        "grant" => Ok(PromoKind::Grant),
-        "bonus" | "discount" => {
-            let detail = "must be grant: codes that ride on a purchase are not offered yet";
-            Err(Invalid::field("kind", detail))
-        }
-        _ => Err(Invalid::field("kind", "must be grant")),
+/// Whether a member that not every kind has belongs to this one.
+fn goes_with(kind: PromoKind, member: &str) -> bool {
+    match kind {
+        PromoKind::Grant | PromoKind::Bonus => ["quantity", "lot_valid_days"].contains(&member),
+        PromoKind::Discount => ["percent_off", "amount_off"].contains(&member),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use connects::domain::units::Connects;
+
     use super::*;
 
     fn read(more: &str) -> Result<Terms, Problem> {
@@ -133,11 +172,16 @@ mod tests {
                 "ok",
                 None,
             ),
-            (r#""kind":"bonus""#, "invalid_field", Some("kind")),
+            (r#""kind":"bonus","lot_valid_days":14"#, "ok", None),
+            (
+                r#""kind":"bonus","percent_off":10"#,
+                "invalid_field",
+                Some("percent_off"),
+            ),
             (
                 r#""kind":"discount","percent_off":10"#,
                 "invalid_field",
-                Some("kind"),
+                Some("quantity"),
             ),
             (r#""kind":"lottery""#, "invalid_field", Some("kind")),
             (
@@ -189,6 +233,68 @@ mod tests {
                 }
             };
             assert_eq!(told, (code, field.map(str::to_owned)), "{more}");
+        }
+    }
+
+    #[test]
+    fn each_kind_has_the_members_it_needs() {
+        let dollar = r#""amount_off":{"amount":100,"currency":"USD"}"#;
+        let both = format!(r#""kind":"discount","percent_off":10,{dollar}"#);
+        let refused = |field: &str| Err(field.to_owned());
+        for (members, expected) in [
+            (r#""kind":"grant""#, refused("quantity")),
+            (r#""kind":"bonus""#, refused("quantity")),
+            (r#""kind":"discount""#, refused("percent_off")),
+            (
+                r#""kind":"discount","lot_valid_days":14,"percent_off":10"#,
+                refused("lot_valid_days"),
+            ),
+            (
+                r#""kind":"discount","percent_off":0"#,
+                refused("percent_off"),
+            ),
+            (
+                r#""kind":"discount","percent_off":101"#,
+                refused("percent_off"),
+            ),
+            (
+                r#""kind":"discount","amount_off":{"amount":0,"currency":"USD"}"#,
+                refused("amount_off.amount"),
+            ),
+            (
+                r#""kind":"discount","amount_off":{"amount":100000001,"currency":"USD"}"#,
+                refused("amount_off.amount"),
+            ),
+            (&both, refused("amount_off")),
+            (
+                &format!(r#""kind":"discount",{dollar}"#),
+                Ok(Offer::Discount(Discount::Amount {
+                    amount_off: Money {
+                        amount: 100,
+                        currency: "USD".to_owned(),
+                    },
+                })),
+            ),
+            (
+                r#""kind":"discount","percent_off":100"#,
+                Ok(Offer::Discount(Discount::Percent { percent_off: 100 })),
+            ),
+            (
+                r#""kind":"bonus","quantity":20"#,
+                Ok(Offer::Bonus {
+                    quantity: Connects::new(20),
+                }),
+            ),
+        ] {
+            let body = format!(
+                r#"{{"valid_from":"2026-01-01T00:00:00Z","valid_until":"2027-01-01T00:00:00Z",{members}}}"#
+            );
+            let read = Fields::of_body(body.as_bytes()).and_then(terms);
+            let told = read.map(|terms| terms.offer).map_err(|problem| {
+                let field = problem.member("field").and_then(|field| field.as_str());
+                field.unwrap_or_default().to_owned()
+            });
+            assert_eq!(told, expected, "{members}");
         }
     }
 

@@ -838,7 +838,7 @@ mod tests {
         let mut bought = draft(&world.policy, world.account.clone(), OPENED);
         let birth = bought.issue(Source::Purchase, "purchase", connects(100), None);
         bought.spend(connects(143), Reason::of("test"), Reference::of("test", 1));
-        bought.revoke(&birth, Connects::ZERO, Reference::of("purchase", "pu"));
+        bought.revoke(&[&birth], Connects::ZERO, Reference::of("purchase", "pu"));
         world.account = stored(bought.finish(vec![]).0);
         let debt = connects(100);
         let refused = world.put(OPENED, 10, 7);

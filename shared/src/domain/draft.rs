@@ -15,13 +15,12 @@ use super::auction::Auction;
 use super::badge::{Badge, BadgeNotice};
 use super::bid::BidView;
 use super::hold::Hold;
-use super::ids::{
-    AccountId, JobId, LotId, OperationId, PersonId, PromoCode, Reason, Reference, Seq,
-};
+use super::ids::{AccountId, JobId, LotId, OperationId, PersonId, Reason, Reference, Seq};
 use super::journal::{Entry, EntryType};
 use super::lot::{Birth, Lot, Slice, Source, total};
 use super::plan_change::PlanChangeAnswer;
 use super::policy::{MAX_GRANTS_PER_CYCLE, Policy, ReturnMode};
+use super::promo::Redemption;
 use super::proposal::Proposal;
 use super::purchase::Purchase;
 use super::receipt::{Answered, Receipt};
@@ -111,14 +110,7 @@ pub enum Guard {
     /// The person had no signup bonus before.
     NewPerson(PersonId),
     /// One of a promo code's redemptions is taken, under the terms that were read.
-    Redemption {
-        /// The code.
-        code: PromoCode,
-        /// The slot it is counted in.
-        slot: u32,
-        /// The terms' version.
-        version: u64,
-    },
+    Redemption(Redemption),
     /// A proposal is new, or moves on: the revision before it is what the item must have.
     Proposal(Proposal),
     /// A hold is new, or moves on: the revision before it is what the item must have.
@@ -636,25 +628,25 @@ impl<'p> Draft<'p> {
         });
     }
 
-    /// Takes away what is left of a lot and owes the rest that was spent, then covers what it can
-    /// of that from other lots.
-    pub fn revoke(&mut self, birth: &Birth, expired: Connects, reference: Reference) {
-        let place = self
-            .account
-            .lots
-            .iter()
-            .position(|lot| lot.birth().id == birth.id);
-        let left = place.map_or(Connects::ZERO, |place| {
-            self.lots().remove(place).remaining()
+    /// Takes away what is left of an operation's lots and owes the rest that was spent, then covers
+    /// what it can of that from other lots.
+    pub fn revoke(&mut self, births: &[&Birth], expired: Connects, reference: Reference) {
+        let taken = births.iter().filter_map(|birth| {
+            let mut lots = self.account.lots.iter();
+            let place = lots.position(|lot| lot.birth().id == birth.id)?;
+            let lot = self.lots().remove(place);
+            Some(Slice {
+                birth: lot.birth().clone(),
+                amount: lot.remaining(),
+            })
         });
-        let slice = Slice {
-            birth: birth.clone(),
-            amount: left,
-        };
+        let slices: Vec<Slice> = taken.collect();
+        let left = total(&slices);
+        let issued: Connects = births.iter().map(|birth| birth.quantity).sum();
         self.post(Booking {
             amount: left.debit(),
-            slices: (!left.is_zero()).then_some(slice).into_iter().collect(),
-            debt: Some(self.debt() + (birth.quantity - left - expired)),
+            slices,
+            debt: Some(self.debt() + (issued - left - expired)),
             reference: Some(reference.clone()),
             ..Booking::new(EntryType::Revoke, Reason::of("chargeback"))
         });
@@ -1032,7 +1024,7 @@ mod tests {
         let (_, _, account) = spent(&policy, account, OPENED, 70);
 
         let mut revoked = draft(&policy, account.clone(), OPENED);
-        revoked.revoke(&birth, connects(10), about.clone());
+        revoked.revoke(&[&birth], connects(10), about.clone());
         let entry = &revoked.entries()[0];
         assert_eq!((entry.amount, entry.slices.len()), (-30, 1));
         assert_eq!(entry.after.debt, connects(60));
@@ -1065,7 +1057,7 @@ mod tests {
         // A lot of which nothing is left has nothing to name.
         let (_, _, used_up) = spent(&policy, account, OPENED, 30);
         let mut revoked = draft(&policy, used_up, OPENED);
-        revoked.revoke(&birth, Connects::ZERO, about);
+        revoked.revoke(&[&birth], Connects::ZERO, about);
         let entry = &revoked.entries()[0];
         assert_eq!((entry.amount, entry.slices.len()), (0, 0));
         assert_eq!(entry.after.debt, connects(100));

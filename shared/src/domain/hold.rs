@@ -839,7 +839,7 @@ mod tests {
         let account = stored(bought.finish(vec![]).0);
         let (account, hold) = made(&policy, account, &hold(70), OPENED).unwrap();
         let mut revoked = draft(&policy, account, OPENED);
-        revoked.revoke(&birth, Connects::ZERO, Reference::of("purchase", "pu"));
+        revoked.revoke(&[&birth], Connects::ZERO, Reference::of("purchase", "pu"));
         let account = stored(revoked.finish(vec![]).0);
         let balance = |available, held, debt| Balance {
             available: connects(available),

@@ -3,6 +3,9 @@
 //! Redemptions are counted in slots, so that a popular code is not one hot item. The slots' caps
 //! add up exactly to the limit, and each slot carries the version of the terms: taking one of its
 //! redemptions checks in the same write that the code is still what was read.
+//!
+//! A `grant` is redeemed by itself. A `bonus` or `discount` rides on a purchase: one redemption is
+//! reserved with it, what it gives is frozen in it, and it is given back if the purchase fails.
 
 use chrono::Days;
 use serde::{Deserialize, Serialize};
@@ -12,11 +15,13 @@ use super::account::{Balance, Kind, Plan as AccountPlan, Status};
 use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::ids::{AccountId, Fingerprint, LotId, Operation, OperationId, PromoCode, Reference};
 use super::key::IdempotencyKey;
-use super::lot::Source;
+use super::lot::{Birth, Slice, Source};
+use super::policy::Policy;
+use super::purchase::{Purchase, PurchaseStatus, PurchaseView};
 use super::receipt::Receipt;
 use super::refusal::{Invalid, Refusal};
 use super::time::{self, Time};
-use super::units::Connects;
+use super::units::{Connects, Money};
 
 /// Slots at most, and what an unlimited code has.
 const MAX_SLOTS: u64 = 16;
@@ -24,13 +29,100 @@ const MAX_SLOTS: u64 = 16;
 /// Redemptions for each slot before there is another.
 const REDEMPTIONS_PER_SLOT: u64 = 1_000;
 
-/// What a code gives.
+/// The kinds of code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PromoKind {
     /// Free Connects, at once.
     Grant,
+    /// Connects on top of a purchase.
+    Bonus,
+    /// Less to pay for a purchase.
+    Discount,
+}
+
+/// What a code gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Offer {
+    /// Free Connects, at once.
+    Grant {
+        /// How many.
+        quantity: Connects,
+    },
+    /// Connects on top of a purchase.
+    Bonus {
+        /// How many.
+        quantity: Connects,
+    },
+    /// Less to pay for a purchase.
+    Discount(Discount),
+}
+
+impl Offer {
+    /// Of which kind it is.
+    pub fn kind(&self) -> PromoKind {
+        match self {
+            Self::Grant { .. } => PromoKind::Grant,
+            Self::Bonus { .. } => PromoKind::Bonus,
+            Self::Discount(_) => PromoKind::Discount,
+        }
+    }
+
+    /// What it grants by itself; none for what rides on a purchase.
+    fn granted(&self) -> Option<Connects> {
+        match self {
+            Self::Grant { quantity } => Some(*quantity),
+            Self::Bonus { .. } | Self::Discount(_) => None,
+        }
+    }
+
+    /// What it brings a purchase of that price: Connects on top, and money off. None for what does
+    /// not ride on a purchase, or not on one in that currency.
+    fn brought(&self, price: &Money) -> Option<(Connects, Money)> {
+        match self {
+            Self::Grant { .. } => None,
+            Self::Bonus { quantity } => Some((*quantity, price.none())),
+            Self::Discount(discount) => Some((Connects::ZERO, discount.off(price)?)),
+        }
+    }
+}
+
+/// What is taken off a price.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum Discount {
+    /// A part of it.
+    Percent {
+        /// In percent, 1 to 100.
+        percent_off: u64,
+    },
+    /// A fixed amount.
+    Amount {
+        /// How much, in minor units of the shop's currency.
+        amount_off: Money,
+    },
+}
+
+impl Discount {
+    /// What it takes off that price: all of it at most. A part of a minor unit is taken off as a
+    /// whole one. None where the currencies differ.
+    fn off(&self, price: &Money) -> Option<Money> {
+        let amount = match self {
+            Self::Percent { percent_off } => (price.amount * percent_off).div_ceil(100),
+            Self::Amount { amount_off } if amount_off.currency == price.currency => {
+                amount_off.amount
+            }
+            Self::Amount { .. } => return None,
+        };
+        Some(Money {
+            amount: amount.min(price.amount),
+            ..price.none()
+        })
+    }
 }
 
 /// What a code promises, and to whom.
@@ -38,9 +130,8 @@ pub enum PromoKind {
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Terms {
     /// What it gives.
-    pub kind: PromoKind,
-    /// How many Connects.
-    pub quantity: Connects,
+    #[serde(flatten)]
+    pub offer: Offer,
     /// From when on.
     #[serde(with = "time::as_text")]
     #[cfg_attr(feature = "contract", schemars(with = "Time"))]
@@ -57,6 +148,25 @@ pub struct Terms {
     pub plans: Option<Vec<AccountPlan>>,
     /// Days after the issue day on which its lot can be used; the policy's where absent.
     pub lot_valid_days: Option<u32>,
+}
+
+impl Terms {
+    /// Whether they fit the shop.
+    ///
+    /// # Errors
+    /// `invalid_field` for money off in a currency that is not the policy's.
+    pub fn check(&self, policy: &Policy) -> Result<(), Invalid> {
+        let currency = &policy.purchases.currency;
+        match &self.offer {
+            Offer::Discount(Discount::Amount { amount_off })
+                if amount_off.currency != *currency =>
+            {
+                let detail = format!("must be {currency}");
+                Err(Invalid::field("amount_off.currency", detail))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A code with its terms.
@@ -122,7 +232,8 @@ pub type PromoState = (Promo, Vec<Slot>);
 ///
 /// # Errors
 /// `promo_in_use` when the new limit is under what is redeemed already; `invalid_field` for a
-/// validity that ends before it begins.
+/// validity that ends before it begins, and for another kind than the code has: once for each
+/// account is told by other items for grants than for what rides on purchases.
 pub fn set_terms(
     code: &PromoCode,
     terms: Terms,
@@ -130,6 +241,11 @@ pub fn set_terms(
 ) -> Result<PromoState, Refusal> {
     if terms.valid_until <= terms.valid_from {
         Err(Invalid::field("valid_until", "must be after valid_from"))?;
+    }
+    if let Some((promo, _)) = current
+        && promo.terms.offer.kind() != terms.offer.kind()
+    {
+        Err(Invalid::field("kind", "of a code can't be changed"))?;
     }
     let used: Vec<u64> = current.map_or(vec![], |(_, slots)| {
         slots.iter().map(|slot| slot.used).collect()
@@ -204,6 +320,148 @@ pub struct PromoFacts {
     pub slots: Option<Vec<Slot>>,
 }
 
+impl PromoFacts {
+    /// The code and what it gives, if this account may redeem it now for what it `gives`.
+    ///
+    /// # Errors
+    /// `account_suspended`, `promo_unknown`, `promo_not_started`, `promo_expired`,
+    /// `promo_not_eligible`, in that order.
+    fn eligible<T>(
+        &self,
+        draft: &Draft<'_>,
+        gives: impl FnOnce(&Offer) -> Option<T>,
+    ) -> Result<(&Promo, T), Refusal> {
+        let profile = &draft.account().profile;
+        if profile.status == Status::Suspended {
+            return Err(Refusal::AccountSuspended);
+        }
+        let promo = self.promo.as_ref().ok_or(Refusal::PromoUnknown)?;
+        let terms = &promo.terms;
+        let admits = |refusal, admitted: bool| if admitted { Ok(()) } else { Err(refusal) };
+        let kinds = terms.kinds.as_ref();
+        let plans = terms.plans.as_ref();
+        admits(Refusal::PromoNotStarted, terms.valid_from <= draft.now())?;
+        admits(Refusal::PromoExpired, draft.now() < terms.valid_until)?;
+        admits(
+            Refusal::PromoNotEligible,
+            kinds.is_none_or(|kinds| kinds.contains(&profile.kind))
+                && plans.is_none_or(|plans| plans.contains(&profile.plan)),
+        )?;
+        let given = gives(&terms.offer).ok_or(Refusal::PromoNotEligible)?;
+        Ok((promo, given))
+    }
+
+    /// The redemption to take: in the account's own slot on trust, or where there is room.
+    ///
+    /// # Errors
+    /// `promo_exhausted`.
+    fn redemption(&self, promo: &Promo, account: &AccountId) -> Result<Redemption, Unplanned> {
+        let slot = match &self.slots {
+            None => promo.first_slot(account),
+            // Slots that were read while the terms changed say nothing about what is left.
+            Some(slots) if slots.iter().any(|slot| slot.version != promo.version) => {
+                return Err(Unplanned::Stale);
+            }
+            Some(slots) => promo
+                .slot_with_room(account, slots)
+                .ok_or(Refusal::PromoExhausted)?,
+        };
+        Ok(Redemption {
+            code: promo.code.clone(),
+            slot,
+            version: promo.version,
+        })
+    }
+}
+
+/// One of a code's redemptions, counted under the terms that were read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redemption {
+    /// The code.
+    pub code: PromoCode,
+    /// The slot it is counted in.
+    pub slot: u32,
+    /// The terms' version.
+    pub version: u64,
+}
+
+/// A redemption that rides on a purchase, with what it gives as it was promised then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// The redemption.
+    #[serde(flatten)]
+    pub redemption: Redemption,
+    /// Connects on top.
+    pub bonus: Connects,
+    /// Taken off the price, in its minor units.
+    pub discount: Money,
+    /// Days after the issue day on which the bonus can be used; the policy's where absent.
+    pub lot_valid_days: Option<u32>,
+}
+
+impl Reservation {
+    /// For a purchase of that price. `used_by` is the purchase that this account has used the code
+    /// for already.
+    ///
+    /// # Errors
+    /// `account_suspended`, `promo_unknown`, `promo_not_started`, `promo_expired`,
+    /// `promo_not_eligible`, `promo_already_redeemed`, `promo_exhausted`, in that order.
+    pub fn new(
+        draft: &Draft<'_>,
+        facts: &PromoFacts,
+        used_by: Option<&Purchase>,
+        price: &Money,
+    ) -> Result<Self, Unplanned> {
+        let (promo, (bonus, discount)) = facts.eligible(draft, |offer| offer.brought(price))?;
+        let account = draft.account();
+        match used_by {
+            None => {}
+            // It has given the code back since that was read.
+            Some(purchase) if purchase.status == PurchaseStatus::Declined => {
+                return Err(Unplanned::Stale);
+            }
+            Some(purchase) => {
+                let existing = serde_json::to_value(PurchaseView::of(purchase, account.balance()));
+                return Err(Refusal::PromoAlreadyRedeemed {
+                    existing: existing.unwrap_or_default(),
+                }
+                .into());
+            }
+        }
+        Ok(Self {
+            redemption: facts.redemption(promo, &account.id)?,
+            bonus,
+            discount,
+            lot_valid_days: promo.terms.lot_valid_days,
+        })
+    }
+
+    /// Issues the bonus, born now; nothing where there is none.
+    pub fn issue(&self, draft: &mut Draft<'_>) -> Option<Birth> {
+        let code = &self.redemption.code;
+        (!self.bonus.is_zero())
+            .then(|| issue(draft, "promo_bonus", code, self.bonus, self.lot_valid_days))
+    }
+}
+
+/// Issues a code's lot, born now, for as long as its terms say or else the policy.
+fn issue(
+    draft: &mut Draft<'_>,
+    reason: &'static str,
+    code: &PromoCode,
+    quantity: Connects,
+    valid_days: Option<u32>,
+) -> Birth {
+    let born = draft.now();
+    let today = born.date_naive();
+    let expires_on = match valid_days {
+        Some(days) => today + Days::new(days.into()),
+        None => draft.policy().expires_on(today),
+    };
+    let reference = Some(Reference::of("promo", code));
+    draft.issue_at(Source::Promo, reason, quantity, reference, born, expires_on)
+}
+
 impl RedeemCommand {
     /// One redemption for each account and code.
     pub fn id(&self, account: &AccountId) -> OperationId {
@@ -226,86 +484,39 @@ impl RedeemCommand {
         key: Option<&IdempotencyKey>,
         facts: &PromoFacts,
     ) -> Result<(Receipt, Option<Plan>), Unplanned> {
-        let promo = self.eligible(&draft, facts)?;
+        let (promo, quantity) = facts.eligible(&draft, Offer::granted)?;
         let account = draft.account().id.clone();
-        let slot = match &facts.slots {
-            None => promo.first_slot(&account),
-            // Slots that were read while the terms changed say nothing about what is left.
-            Some(slots) if slots.iter().any(|slot| slot.version != promo.version) => {
-                return Err(Unplanned::Stale);
-            }
-            Some(slots) => promo
-                .slot_with_room(&account, slots)
-                .ok_or(Refusal::PromoExhausted)?,
-        };
-        let terms = &promo.terms;
-        let today = draft.now().date_naive();
-        let expires_on = match terms.lot_valid_days {
-            Some(days) => today + Days::new(days.into()),
-            None => draft.policy().expires_on(today),
-        };
-        let reference = Reference::of("promo", &self.code);
+        let redemption = facts.redemption(promo, &account)?;
         let seq = draft.account().head.seq.next();
-        let born = draft.now();
-        let birth = draft.issue_at(
-            Source::Promo,
-            "promo_grant",
-            terms.quantity,
-            Some(reference.clone()),
-            born,
-            expires_on,
-        );
+        let valid_days = promo.terms.lot_valid_days;
+        let birth = issue(&mut draft, "promo_grant", &self.code, quantity, valid_days);
         let receipt = Receipt {
             id: self.id(&account),
             fingerprint: self.fingerprint(),
             key: key.cloned(),
             seq,
-            amount: terms.quantity,
-            slices: vec![super::lot::Slice {
-                amount: terms.quantity,
+            amount: quantity,
+            slices: vec![Slice {
+                amount: quantity,
                 birth,
             }],
             after: draft.account().balance(),
-            reference,
+            reference: Reference::of("promo", &self.code),
             returned: Connects::ZERO,
         };
         let (_, plan) = draft.finish(vec![
             Guard::NewReceipt(receipt.clone()),
-            Guard::Redemption {
-                code: promo.code.clone(),
-                slot,
-                version: promo.version,
-            },
+            Guard::Redemption(redemption),
         ]);
         Ok((receipt, plan))
     }
 
-    /// The code, if this account may redeem it now.
+    /// Whether this account may redeem the code now.
     ///
     /// # Errors
     /// As for [`RedeemCommand::plan`], but for what needs the slots.
-    pub fn eligible<'f>(
-        &self,
-        draft: &Draft<'_>,
-        facts: &'f PromoFacts,
-    ) -> Result<&'f Promo, Refusal> {
-        let profile = &draft.account().profile;
-        if profile.status == Status::Suspended {
-            return Err(Refusal::AccountSuspended);
-        }
-        let promo = facts.promo.as_ref().ok_or(Refusal::PromoUnknown)?;
-        let terms = &promo.terms;
-        let admits = |refusal, admitted: bool| if admitted { Ok(()) } else { Err(refusal) };
-        let kinds = terms.kinds.as_ref();
-        let plans = terms.plans.as_ref();
-        admits(Refusal::PromoNotStarted, terms.valid_from <= draft.now())?;
-        admits(Refusal::PromoExpired, draft.now() < terms.valid_until)?;
-        admits(
-            Refusal::PromoNotEligible,
-            kinds.is_none_or(|kinds| kinds.contains(&profile.kind))
-                && plans.is_none_or(|plans| plans.contains(&profile.plan)),
-        )?;
-        Ok(promo)
+    pub fn admitted(&self, draft: &Draft<'_>, facts: &PromoFacts) -> Result<(), Refusal> {
+        facts.eligible(draft, Offer::granted).map(|_| ())
     }
 }
 
@@ -345,8 +556,9 @@ mod tests {
 
     fn terms(max: Option<u64>) -> Terms {
         Terms {
-            kind: PromoKind::Grant,
-            quantity: Connects::new(5),
+            offer: Offer::Grant {
+                quantity: Connects::new(5),
+            },
             valid_from: time::parse("2026-01-01T00:00:00Z").unwrap(),
             valid_until: time::parse("2027-01-01T00:00:00Z").unwrap(),
             max_redemptions: max,
@@ -533,6 +745,189 @@ mod tests {
         assert_eq!(changed, Err(Unplanned::Stale));
         let unread = redeem(agency, begin, any(), |facts| facts.slots = None);
         assert!(unread.is_ok());
+    }
+
+    fn cents(amount: u64) -> Money {
+        Money {
+            amount,
+            currency: "USD".to_owned(),
+        }
+    }
+
+    fn percent(percent_off: u64) -> Offer {
+        Offer::Discount(Discount::Percent { percent_off })
+    }
+
+    fn amount(amount_off: Money) -> Offer {
+        Offer::Discount(Discount::Amount { amount_off })
+    }
+
+    #[test]
+    fn a_discount_is_exact_and_at_most_the_price() {
+        for (offer, price, off) in [
+            (percent(20), 1_500, 300),
+            // 49.5 and 0.15: a part of a cent is the customer's.
+            (percent(33), 150, 50),
+            (percent(1), 15, 1),
+            (percent(100), 555, 555),
+            (percent(99), 1_000_000_000_000, 990_000_000_000),
+            (amount(cents(200)), 1_500, 200),
+            (amount(cents(1_500)), 1_500, 1_500),
+            (amount(cents(1_501)), 1_500, 1_500),
+        ] {
+            let brought = offer.brought(&cents(price));
+            assert_eq!(brought, Some((Connects::ZERO, cents(off))), "{offer:?}");
+        }
+        let euros = Money {
+            currency: "EUR".to_owned(),
+            ..cents(200)
+        };
+        assert_eq!(amount(euros.clone()).brought(&cents(1_500)), None);
+        let fits = |offer| {
+            Terms {
+                offer,
+                ..terms(None)
+            }
+            .check(&built_in())
+        };
+        assert_eq!(fits(amount(cents(200))), Ok(()));
+        assert!(fits(amount(euros)).is_err());
+    }
+
+    #[test]
+    fn terms_of_each_kind_read_back_as_they_were_written() {
+        for (offer, members) in [
+            (
+                Offer::Grant {
+                    quantity: Connects::new(5),
+                },
+                r#""kind":"grant","quantity":5"#,
+            ),
+            (
+                Offer::Bonus {
+                    quantity: Connects::new(20),
+                },
+                r#""kind":"bonus","quantity":20"#,
+            ),
+            (percent(20), r#""kind":"discount","percent_off":20"#),
+            (
+                amount(cents(200)),
+                r#""kind":"discount","amount_off":{"amount":200,"currency":"USD"}"#,
+            ),
+        ] {
+            let terms = Terms {
+                offer,
+                ..terms(Some(3))
+            };
+            let (promo, slots) = set_terms(&code(), terms, None).unwrap();
+            let shown = serde_json::to_string(&PromoView::of(&promo, &slots)).unwrap();
+            let begin = format!(r#"{{"code":"SPRING-26",{members},"valid_from""#);
+            assert!(shown.starts_with(&begin), "{shown}");
+            let item: serde_dynamo::Item = serde_dynamo::to_item(&promo).unwrap();
+            assert_eq!(serde_dynamo::from_item::<_, Promo>(item).unwrap(), promo);
+        }
+    }
+
+    #[test]
+    fn a_code_stays_of_its_kind() {
+        let other = Terms {
+            offer: percent(10),
+            ..terms(Some(9))
+        };
+        let refused = set_terms(&code(), other.clone(), Some(&limited(9)));
+        let Err(Refusal::Invalid(invalid)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(invalid.field, "kind");
+        let discount = set_terms(&code(), other, None).unwrap();
+        let more = Terms {
+            offer: amount(cents(9)),
+            ..terms(Some(9))
+        };
+        assert!(set_terms(&code(), more, Some(&discount)).is_ok());
+    }
+
+    #[test]
+    fn what_rides_on_a_purchase_is_reserved_under_the_conditions_of_a_redemption() {
+        use super::super::ids::Operation;
+        use super::super::testing::operation;
+
+        let policy = built_in();
+        let (begin, end) = ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
+        let bonus = |max| Terms {
+            offer: Offer::Bonus {
+                quantity: Connects::new(20),
+            },
+            ..terms(Some(max))
+        };
+        let used_by = |status| {
+            let id = operation(Operation::Purchase, "other");
+            let fingerprint = Fingerprint::of(Operation::Purchase, &());
+            let many = Connects::new(100);
+            let other = Purchase::pending(id, fingerprint, many, cents(1), "m".into(), at(begin));
+            Some(Purchase { status, ..other })
+        };
+        let reserve = |now: &str, terms: Terms, used: u64, used_by: Option<Purchase>| {
+            let (promo, mut slots) = set_terms(&code(), terms, None).unwrap();
+            slots[0].used = used;
+            let facts = PromoFacts {
+                promo: Some(promo),
+                slots: Some(slots),
+            };
+            let draft = draft(&policy, opened(&policy, Kind::Agency), now);
+            Reservation::new(&draft, &facts, used_by.as_ref(), &cents(1_500))
+        };
+        let is = |refusal: Refusal| Err(Unplanned::Refused(refusal));
+
+        let reserved = reserve(begin, bonus(1), 0, None).unwrap();
+        let redemption = Redemption {
+            code: code(),
+            slot: 0,
+            version: 1,
+        };
+        assert_eq!(reserved.redemption, redemption);
+        assert_eq!(
+            (reserved.bonus, reserved.discount.amount),
+            (Connects::new(20), 0)
+        );
+        let fifth = Terms {
+            offer: percent(20),
+            ..terms(None)
+        };
+        let reserved = reserve(begin, fifth, 0, None).unwrap();
+        assert_eq!(
+            (reserved.bonus, reserved.discount.amount),
+            (Connects::ZERO, 300)
+        );
+
+        let early = "2025-12-31T23:59:59.999Z";
+        let elsewhere = Terms {
+            plans: Some(vec![AccountPlan::Plus]),
+            ..bonus(1)
+        };
+        for (now, terms, used, refusal) in [
+            (early, bonus(1), 1, Refusal::PromoNotStarted),
+            (end, bonus(1), 1, Refusal::PromoExpired),
+            (begin, elsewhere, 1, Refusal::PromoNotEligible),
+            (begin, terms(Some(1)), 1, Refusal::PromoNotEligible),
+            (begin, bonus(1), 1, Refusal::PromoExhausted),
+        ] {
+            assert_eq!(reserve(now, terms, used, None), is(refusal));
+        }
+        for status in [
+            PurchaseStatus::Pending,
+            PurchaseStatus::Paid,
+            PurchaseStatus::ChargedBack,
+        ] {
+            let again = reserve(begin, bonus(1), 1, used_by(status));
+            let told = matches!(
+                again,
+                Err(Unplanned::Refused(Refusal::PromoAlreadyRedeemed { .. }))
+            );
+            assert!(told, "{again:?}");
+        }
+        let given_back = reserve(begin, bonus(1), 1, used_by(PurchaseStatus::Declined));
+        assert_eq!(given_back, Err(Unplanned::Stale));
     }
 
     #[test]

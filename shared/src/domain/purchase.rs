@@ -7,6 +7,7 @@ use super::draft::{Draft, Guard, Plan};
 use super::ids::{AccountId, Fingerprint, LotId, Operation, OperationId, PromoCode, Reference};
 use super::key::IdempotencyKey;
 use super::lot::{Birth, Source};
+use super::promo::Reservation;
 use super::refusal::Refusal;
 use super::time::{self, Time};
 use super::units::{Connects, Money};
@@ -71,16 +72,22 @@ pub struct Purchase {
     pub status: PurchaseStatus,
     /// How many Connects.
     pub quantity: Connects,
-    /// The whole price.
+    /// What is charged: the whole price, less its code's discount.
     pub price: Money,
     /// The provider's payment method.
     pub payment_method: String,
     /// When it began.
     #[serde(with = "time::as_text")]
     pub created_at: Time,
+    /// The redemption of the code that rides on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promo: Option<Reservation>,
     /// What it issued, packed, once paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lot: Option<PackedBirth>,
+    /// What its code brought on top, packed, once paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bonus_lot: Option<PackedBirth>,
     /// The balance after its last step that moved Connects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Balance>,
@@ -126,10 +133,33 @@ impl Purchase {
             price,
             payment_method,
             created_at: now,
+            promo: None,
             lot: None,
+            bonus_lot: None,
             after: None,
             chargeback_key: None,
         }
+    }
+
+    /// The same with a code, whose discount comes off the price.
+    #[must_use]
+    pub fn reserving(self, promo: Reservation) -> Self {
+        Self {
+            price: self.price.less(&promo.discount),
+            promo: Some(promo),
+            ..self
+        }
+    }
+
+    /// Whether there is nothing to charge, so that it is paid as soon as it has begun.
+    pub fn is_free(&self) -> bool {
+        self.price.amount == 0
+    }
+
+    /// What it issued.
+    pub fn lots(&self) -> impl Iterator<Item = &Birth> {
+        let lots = [&self.lot, &self.bonus_lot].into_iter().flatten();
+        lots.map(|lot| &lot.0)
     }
 
     /// When a purchase still needs looking at: at once, for as long as it is pending.
@@ -146,13 +176,17 @@ impl Purchase {
         }
     }
 
-    /// Credits a confirmed payment, to a suspended account too. The lot is born now.
+    /// Credits a confirmed payment, to a suspended account too. Its lot and that of its code's bonus
+    /// are born now.
     pub fn plan_credit(&self, mut draft: Draft<'_>) -> (Self, Option<Plan>) {
         let reference = Reference::of("purchase", &self.id);
         let birth = draft.issue(Source::Purchase, "purchase", self.quantity, Some(reference));
+        let promo = self.promo.as_ref();
+        let bonus = promo.and_then(|promo| promo.issue(&mut draft));
         let paid = Self {
             status: PurchaseStatus::Paid,
             lot: Some(PackedBirth(birth)),
+            bonus_lot: bonus.map(PackedBirth),
             after: Some(draft.account().balance()),
             ..self.clone()
         };
@@ -162,8 +196,9 @@ impl Purchase {
         (paid, plan)
     }
 
-    /// Revokes what is left of the lot; what was spent of it becomes debt, covered at once from
-    /// other lots as far as they go. `expired` Connects of the lot lapsed before: nobody had them.
+    /// Revokes what is left of its lots, that of a bonus too; what was spent of them becomes debt,
+    /// covered at once from other lots as far as they go. `expired` Connects of them lapsed before:
+    /// nobody had them. Its code stays redeemed.
     ///
     /// # Errors
     /// `already_charged_back`; `purchase_not_paid` for one that never was.
@@ -173,17 +208,18 @@ impl Purchase {
         key: Option<&IdempotencyKey>,
         expired: Connects,
     ) -> Result<(Self, Option<Plan>), Refusal> {
-        let birth = match (&self.status, &self.lot) {
-            (PurchaseStatus::Paid, Some(lot)) => &lot.0,
-            (PurchaseStatus::ChargedBack, _) => {
+        match self.status {
+            PurchaseStatus::Paid => {}
+            PurchaseStatus::ChargedBack => {
                 let existing = serde_json::to_value(PurchaseView::of(self, Balance::default()));
                 return Err(Refusal::AlreadyChargedBack {
                     existing: existing.unwrap_or_default(),
                 });
             }
             _ => return Err(Refusal::PurchaseNotPaid),
-        };
-        draft.revoke(birth, expired, Reference::of("purchase", &self.id));
+        }
+        let lots: Vec<&Birth> = self.lots().collect();
+        draft.revoke(&lots, expired, Reference::of("purchase", &self.id));
         let charged_back = Self {
             status: PurchaseStatus::ChargedBack,
             after: Some(draft.account().balance()),
@@ -207,13 +243,13 @@ pub struct PurchaseView {
     pub status: PurchaseStatus,
     /// How many Connects were bought.
     pub quantity: Connects,
-    /// How many came on top; codes that bring some are not offered yet.
+    /// How many a code brings on top, in a lot of their own.
     pub bonus: Connects,
-    /// What was charged.
+    /// What is charged.
     pub price: Money,
-    /// What a code took off the price; codes that do are not offered yet.
+    /// What a code took off: the whole price is this and `price`.
     pub discount: Money,
-    /// The lot it issued, once paid.
+    /// The lot of what was bought, once paid.
     pub lot_id: Option<LotId>,
     /// The balance after it; today's while it has moved nothing.
     pub balance: Balance,
@@ -222,13 +258,14 @@ pub struct PurchaseView {
 impl PurchaseView {
     /// Of a purchase, beside the account's balance.
     pub fn of(purchase: &Purchase, balance: Balance) -> Self {
+        let promo = purchase.promo.as_ref();
         Self {
             purchase_id: purchase.id.clone(),
             status: purchase.status,
             quantity: purchase.quantity,
-            bonus: Connects::ZERO,
+            bonus: promo.map_or(Connects::ZERO, |promo| promo.bonus),
             price: purchase.price.clone(),
-            discount: purchase.price.none(),
+            discount: promo.map_or(purchase.price.none(), |promo| promo.discount.clone()),
             lot_id: purchase.lot.as_ref().map(|lot| lot.0.id),
             balance: purchase.after.unwrap_or(balance),
         }
@@ -238,7 +275,9 @@ impl PurchaseView {
 #[cfg(test)]
 mod tests {
     use super::super::account::{Account, Kind};
+    use super::super::journal::Entry;
     use super::super::policy::{Policy, built_in};
+    use super::super::promo::Redemption;
     use super::super::testing::{OPENED, at, connects, draft, opened, operation, spent, stored};
     use super::*;
 
@@ -313,6 +352,97 @@ mod tests {
         assert_eq!(view.lot_id, Some(account.lots[0].birth().id));
         assert_eq!((view.price.amount, view.discount.amount), (1_500, 0));
         assert_eq!(view.balance.available, connects(100));
+    }
+
+    /// The purchase of 100 with a code, whose bonus can be used for two weeks.
+    fn with_code(policy: &Policy, bonus: u64, discount: u64) -> Purchase {
+        let pending = pending(policy);
+        let redemption = Redemption {
+            code: PromoCode::try_new("MORE").unwrap(),
+            slot: 0,
+            version: 1,
+        };
+        let discount = Money {
+            amount: discount,
+            ..pending.price.none()
+        };
+        pending.reserving(Reservation {
+            redemption,
+            bonus: connects(bonus),
+            discount,
+            lot_valid_days: Some(14),
+        })
+    }
+
+    #[test]
+    fn a_discount_comes_off_the_price() {
+        let policy = built_in();
+        for (discount, price, is_free) in [(300, 1_200, false), (1_500, 0, true)] {
+            let pending = with_code(&policy, 0, discount);
+            assert_eq!((pending.price.amount, pending.is_free()), (price, is_free));
+            let agency = opened(&policy, Kind::Agency);
+            let (paid, plan) = pending.plan_credit(draft(&policy, agency, OPENED));
+            assert_eq!(plan.unwrap().entries.len(), 1);
+            let view = PurchaseView::of(&paid, Balance::default());
+            assert_eq!((view.price.amount, view.discount.amount), (price, discount));
+            assert_eq!((view.bonus, paid.bonus_lot), (Connects::ZERO, None));
+        }
+    }
+
+    #[test]
+    fn a_bonus_is_a_lot_of_its_own_and_goes_with_a_chargeback() {
+        let policy = built_in();
+        let pending = with_code(&policy, 20, 0);
+        let account = opened(&policy, Kind::Agency);
+        let (paid, plan) = pending.plan_credit(draft(&policy, account.clone(), OPENED));
+        let entries = plan.unwrap().entries;
+        let told = |entry: &Entry| {
+            let reference = entry.reference.clone().unwrap();
+            (
+                entry.reason.to_string(),
+                entry.amount,
+                reference.to_string(),
+            )
+        };
+        let bought = format!("purchase:{}", paid.id);
+        assert_eq!(
+            Vec::from_iter(entries.iter().map(told)),
+            [
+                ("purchase".to_owned(), 100, bought.clone()),
+                ("promo_bonus".to_owned(), 20, "promo:MORE".to_owned()),
+            ]
+        );
+        let bonus = &paid.bonus_lot.as_ref().unwrap().0;
+        assert_eq!(bonus.source, Source::Promo);
+        assert_eq!(bonus.expires_on.to_string(), "2025-01-24");
+        assert_eq!(paid.after.unwrap().available, connects(120));
+        let view = PurchaseView::of(&paid, Balance::default());
+        assert_eq!((view.bonus, view.price.amount), (connects(20), 1_500));
+        let json = serde_json::to_value(&paid).unwrap();
+        assert_eq!(serde_json::from_value::<Purchase>(json).unwrap(), paid);
+
+        // What was spent of either is owed; what is left of both is taken in one entry.
+        for (spend, revoked, debt) in [(70, 50, 70), (110, 10, 110)] {
+            let mut credited = draft(&policy, account.clone(), OPENED);
+            let reference = Reference::of("purchase", &paid.id);
+            credited.issue(Source::Purchase, "purchase", paid.quantity, Some(reference));
+            pending.promo.as_ref().unwrap().issue(&mut credited);
+            let credited = stored(credited.finish(vec![]).0);
+            let (_, _, spent) = spent(&policy, credited, OPENED, spend);
+            let ready = draft(&policy, spent, OPENED);
+            let (back, plan) = paid.plan_chargeback(ready, None, Connects::ZERO).unwrap();
+            let after = back.after.unwrap();
+            assert_eq!(
+                (after.available, after.debt),
+                (Connects::ZERO, connects(debt))
+            );
+            let entries = plan.unwrap().entries;
+            let entries = Vec::from_iter(entries.iter().map(told));
+            assert_eq!(
+                entries,
+                [("chargeback".to_owned(), -revoked, bought.clone())]
+            );
+        }
     }
 
     #[test]

@@ -105,6 +105,15 @@ impl Money {
         }
     }
 
+    /// What is left of it after a part of it, in the same currency, is taken off.
+    #[must_use]
+    pub fn less(&self, part: &Self) -> Self {
+        Self {
+            amount: self.amount - part.amount,
+            currency: self.currency.clone(),
+        }
+    }
+
     /// Nothing, in the same currency.
     pub fn none(&self) -> Self {
         Self {

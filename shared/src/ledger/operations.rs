@@ -9,6 +9,7 @@ use crate::domain::refund::{Charged, RefundAnswer, RefundCommand, RefundOf};
 use crate::domain::refusal::Refusal;
 use crate::domain::reward::{RewardAnswer, RewardCommand};
 use crate::domain::spend::{SpendAnswer, SpendCommand};
+use crate::store::StoreError;
 
 impl Ledger {
     /// Spends, oldest lots first.
@@ -96,21 +97,12 @@ impl Ledger {
                 context,
                 account,
                 async |_| self.store.receipt(account, &id).await,
-                async |lost| {
-                    let promo = self.store.promo(code).await?;
-                    let slots = match &promo {
-                        Some(promo) if lost > 0 || present(Defect::CapBefore) => {
-                            Some(self.store.promo_slots(promo).await?)
-                        }
-                        _ => None,
-                    };
-                    Ok(PromoFacts { promo, slots })
-                },
+                async |lost| self.promo_facts(code, lost).await,
                 |receipt, draft, facts| {
                     if receipt.key.as_ref() == Some(key) {
                         return Ok(receipt);
                     }
-                    command.eligible(draft, facts)?;
+                    command.admitted(draft, facts)?;
                     let existing = serde_json::to_value(RedeemAnswer::of(code, &receipt));
                     Err(Refusal::PromoAlreadyRedeemed {
                         existing: existing.unwrap_or_default(),
@@ -120,6 +112,22 @@ impl Ledger {
             )
             .await?;
         Ok(outcome.map(|receipt| RedeemAnswer::of(code, &receipt)))
+    }
+
+    /// What an attempt to redeem a code reads of it: the terms, and after a lost race all slots.
+    pub(super) async fn promo_facts(
+        &self,
+        code: &PromoCode,
+        lost: u32,
+    ) -> Result<PromoFacts, StoreError> {
+        let promo = self.store.promo(code).await?;
+        let slots = match &promo {
+            Some(promo) if lost > 0 || present(Defect::CapBefore) => {
+                Some(self.store.promo_slots(promo).await?)
+            }
+            _ => None,
+        };
+        Ok(PromoFacts { promo, slots })
     }
 
     /// Rewards an achievement, once.
@@ -164,13 +172,15 @@ impl Ledger {
     /// Creates a promo code or changes its terms. Says whether it is new.
     ///
     /// # Errors
-    /// `promo_in_use` when it is redeemed more often than the new limit allows.
+    /// `promo_in_use` when it is redeemed more often than the new limit allows; `invalid_field` as
+    /// for [`promo::set_terms`] and [`Terms::check`].
     pub async fn put_promo(
         &self,
         context: &Context,
         code: &PromoCode,
         terms: &Terms,
     ) -> Result<(bool, PromoView), Error> {
+        terms.check(&self.policy)?;
         self.retry(context, async |_| {
             let current = self.store.promo_state(code).await?;
             if let Some((promo, slots)) = &current

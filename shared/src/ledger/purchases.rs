@@ -1,9 +1,15 @@
 //! Purchases: written down, charged, credited; each step found again by recovery.
 //!
-//! 1. The purchase is put as `pending`, with its price, and is due at once.
-//! 2. The provider charges under the purchase's id, so that asking again never charges twice.
-//! 3. Paid: one transaction issues the lot and takes the purchase from `pending` to `paid`.
-//!    Declined: one write says so. Anything else stays pending and due.
+//! 1. The purchase is put as `pending`, with its price, and is due at once. With a code that is a
+//!    transaction, which also takes one of the code's redemptions and marks the code as used by the
+//!    account; what the code gives is frozen in the purchase.
+//! 2. The provider charges under the purchase's id, so that asking again never charges twice. Where
+//!    nothing is left to charge it is not asked.
+//! 3. Paid: one transaction issues the lot, and that of a bonus, and takes the purchase from
+//!    `pending` to `paid`. Declined: one write says so; with a code a transaction, which also gives
+//!    the redemption back and takes the mark off. Anything else stays pending and due.
+//!
+//! So a redemption is taken exactly as long as its purchase is pending, paid or charged back.
 //!
 //! A crash or a lost answer after any step leaves a pending purchase that is due: recovery asks the
 //! provider again and goes on from there. Past the policy's patience it cancels at the provider
@@ -14,10 +20,11 @@ use crate::defect::{Defect, present};
 use crate::domain::account::{Account, Balance};
 use crate::domain::draft::Draft;
 use crate::domain::history::{Query, Range};
-use crate::domain::ids::{AccountId, OperationId};
+use crate::domain::ids::{AccountId, OperationId, PromoCode};
 use crate::domain::journal::EntryType;
 use crate::domain::key::IdempotencyKey;
 use crate::domain::lot::Birth;
+use crate::domain::promo::{PromoFacts, Reservation};
 use crate::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
 use crate::domain::refusal::{Invalid, Refusal};
 use crate::domain::settle;
@@ -36,7 +43,7 @@ impl Ledger {
     ///
     /// # Errors
     /// `account_not_found`, `below_minimum`, `above_maximum`, `invalid_field`,
-    /// `idempotency_key_reused`, `promo_unknown`, `promo_not_eligible`.
+    /// `idempotency_key_reused`; with a code `account_suspended` and the `promo_…` codes.
     pub async fn purchase(
         &self,
         context: &Context,
@@ -48,28 +55,47 @@ impl Ledger {
         let id = PurchaseCommand::id(account, key);
         let mut unanswered = false;
         let begun = self
-            .retry(context, async |_| {
-                let (state, existing) = futures::try_join!(
+            .retry(context, async |lost| {
+                let (state, existing, facts) = futures::try_join!(
                     self.store.load(account),
                     self.store.purchase(account, &id),
+                    self.code_facts(account, command.promo_code.as_ref(), lost),
                 )?;
                 let state = state.ok_or(Refusal::AccountNotFound)?;
                 let (quantity, price, method) = self.checked(provider, command)?;
-                if let Some(purchase) = existing {
+                let found = |purchase: Purchase, state| {
                     if purchase.fingerprint != command.fingerprint() {
-                        return Err(Refusal::IdempotencyKeyReused.into());
+                        return Err(Refusal::IdempotencyKeyReused);
                     }
                     // Ours, if we wrote it down and only the answer was lost.
                     let ours = unanswered
                         && purchase.status == PurchaseStatus::Pending
                         && purchase.created_at == context.now;
                     let begun = (purchase, state);
-                    return Ok(Attempt::Done(match ours {
+                    Ok(Attempt::Done(match ours {
                         true => Outcome::Applied(begun),
                         false => Outcome::Replayed(begun),
-                    }));
+                    }))
+                };
+                if let Some(purchase) = existing {
+                    return Ok(found(purchase, state)?);
                 }
-                self.no_code(command).await?;
+                let reserved = match &facts {
+                    None => None,
+                    Some((promo, used_by)) => {
+                        let Some(draft) = self.ready(context, state.clone()).await? else {
+                            return Ok(Attempt::Again);
+                        };
+                        match Reservation::new(&draft, promo, used_by.as_ref(), &price) {
+                            Ok(reservation) => Some(reservation),
+                            // A first try whose answer was lost may be what took the redemption.
+                            Err(why) => match self.store.purchase(account, &id).await? {
+                                Some(purchase) => return Ok(found(purchase, state)?),
+                                None => return Err(why.into()),
+                            },
+                        }
+                    }
+                };
                 let purchase = Purchase::pending(
                     id.clone(),
                     command.fingerprint(),
@@ -78,6 +104,10 @@ impl Ledger {
                     method,
                     context.now,
                 );
+                let purchase = match reserved {
+                    Some(reservation) => purchase.reserving(reservation),
+                    None => purchase,
+                };
                 let written = self.store.begin_purchase(account, &purchase).await;
                 unanswered |= matches!(written, Err(StoreError::Unanswered(_)));
                 written?;
@@ -91,7 +121,7 @@ impl Ledger {
                 balance(state),
             ))),
             Outcome::Applied((purchase, state)) => {
-                let payment = provider.charge(&charge(&purchase)).await;
+                let payment = charged(provider, &purchase).await;
                 let settled = self
                     .settle_payment(context, account, purchase.clone(), payment, Some(&state))
                     .await;
@@ -128,16 +158,21 @@ impl Ledger {
         }
     }
 
-    /// The codes that there are give Connects by themselves; none rides on a purchase yet.
-    async fn no_code(&self, command: &PurchaseCommand) -> Result<(), Error> {
-        let Some(code) = &command.promo_code else {
-            return Ok(());
-        };
-        let refusal = match self.store.promo(code).await? {
-            None => Refusal::PromoUnknown,
-            Some(_) => Refusal::PromoNotEligible,
-        };
-        Err(refusal.into())
+    /// What a purchase reads of its code: what a redemption does, and the purchase that has used it.
+    async fn code_facts(
+        &self,
+        account: &AccountId,
+        code: Option<&PromoCode>,
+        lost: u32,
+    ) -> Result<Option<(PromoFacts, Option<Purchase>)>, StoreError> {
+        match code {
+            None => Ok(None),
+            Some(code) => futures::try_join!(
+                self.promo_facts(code, lost),
+                self.store.purchase_with(account, code),
+            )
+            .map(Some),
+        }
     }
 
     /// A purchase as it stands.
@@ -185,10 +220,10 @@ impl Ledger {
                     {
                         return Ok((Outcome::Replayed(purchase), None));
                     }
-                    let expired = match &purchase.lot {
-                        Some(lot) => self.lapsed_of(context, &draft, &lot.0).await?,
-                        None => Connects::ZERO,
-                    };
+                    let mut expired = Connects::ZERO;
+                    for lot in purchase.lots() {
+                        expired += self.lapsed_of(context, &draft, lot).await?;
+                    }
                     let (purchase, plan) = purchase.plan_chargeback(draft, Some(key), expired)?;
                     Ok((Outcome::Applied(purchase), plan))
                 },
@@ -258,10 +293,10 @@ impl Ledger {
             return Ok(false);
         };
         let patience = TimeDelta::hours(self.policy.purchases.cancel_after_hours.into());
-        let payment = if context.now - purchase.created_at >= patience {
-            provider.cancel(&charge(&purchase)).await
-        } else {
-            provider.charge(&charge(&purchase)).await
+        let is_given_up = context.now - purchase.created_at >= patience && !purchase.is_free();
+        let payment = match is_given_up {
+            true => provider.cancel(&charge(&purchase)).await,
+            false => charged(provider, &purchase).await,
         };
         let purchase = self
             .settle_payment(context, account, purchase, payment, None)
@@ -331,12 +366,25 @@ impl Ledger {
                 Ok(()) => Ok(Attempt::Done(declined.clone())),
                 Err(StoreError::Lost) => {
                     let current = self.store.purchase(account, &declined.id).await?;
-                    Ok(Attempt::Done(current.ok_or(Refusal::PurchaseNotFound)?))
+                    let current = current.ok_or(Refusal::PurchaseNotFound)?;
+                    match current.status {
+                        // Others were redeeming its code.
+                        PurchaseStatus::Pending => Err(StoreError::Lost.into()),
+                        _ => Ok(Attempt::Done(current)),
+                    }
                 }
                 Err(error) => Err(error.into()),
             }
         })
         .await
+    }
+}
+
+/// What the provider says of a purchase, which is not asked where there is nothing to charge.
+async fn charged(provider: &impl Provider, purchase: &Purchase) -> Payment {
+    match purchase.is_free() {
+        true => Payment::Paid,
+        false => provider.charge(&charge(purchase)).await,
     }
 }
 

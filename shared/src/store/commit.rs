@@ -28,17 +28,19 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use serde::Serialize;
 
+use crate::defect::{Defect, present};
 use crate::domain::draft::{Guard, LotWrite, Plan, ProfileWrite};
 use crate::domain::email::Email;
 use crate::domain::hold::Hold;
-use crate::domain::ids::AccountId;
-use crate::domain::promo::{Promo, Slot};
+use crate::domain::ids::{AccountId, OperationId, PromoCode};
+use crate::domain::promo::{Promo, Redemption, Slot};
 use crate::domain::purchase::Purchase;
 use crate::domain::receipt::Answered;
 use crate::domain::time::{self, Time};
 
 use super::items::{
-    EntryItem, HoldItem, Item, LotItem, ProfileItem, ReceiptItem, number, text, to_item,
+    EntryItem, HoldItem, Item, LotItem, ProfileItem, ReceiptItem, RedemptionItem, number, text,
+    to_item,
 };
 use super::meter::Access;
 use super::{DueKind, Owner, Store, StoreError, broken, keys};
@@ -149,16 +151,32 @@ impl Store {
         self.transact(actions).await
     }
 
-    /// Writes down a purchase that is about to be charged, where there is none. Sent once, so that
-    /// the outcome is its own: sent again, it would meet what it wrote itself.
+    /// Writes down a purchase that is about to be charged, where there is none, and takes the
+    /// redemption of its code. Sent once, so that the outcome is its own: sent again, it would meet
+    /// what it wrote itself.
     ///
     /// # Errors
-    /// [`StoreError::Lost`] when there is one of another request.
+    /// [`StoreError::Lost`] when there is one of another request, or the code can't be redeemed as
+    /// it was read.
     pub async fn begin_purchase(
         &self,
         account: &AccountId,
         purchase: &Purchase,
     ) -> Result<(), StoreError> {
+        if let Some(promo) = &purchase.promo {
+            let marker = RedemptionItem {
+                purchase_id: purchase.id.clone(),
+            };
+            let code = keys::redemption(&promo.redemption.code);
+            let marker = to_item(keys::account(account), code, &marker)?;
+            return self
+                .transact(vec![
+                    self.purchase_action(account, purchase)?,
+                    self.put_if(marker, IS_NEW)?,
+                    self.redemption_action(&promo.redemption)?,
+                ])
+                .await;
+        }
         let request = self
             .put_request(purchase_item(account, purchase)?, IS_NEW, None)
             .customize()
@@ -168,15 +186,26 @@ impl Store {
             .map(|_| ())
     }
 
-    /// Writes down that a pending purchase is definitely not paid.
+    /// Writes down that a pending purchase is definitely not paid, and gives the redemption of its
+    /// code back.
     ///
     /// # Errors
-    /// [`StoreError::Lost`] when it is not pending any more.
+    /// [`StoreError::Lost`] when it is not pending any more, or another transaction was under way.
     pub async fn decline_purchase(
         &self,
         account: &AccountId,
         purchase: &Purchase,
     ) -> Result<(), StoreError> {
+        let promo = purchase.promo.as_ref();
+        if let Some(promo) = promo.filter(|_| !present(Defect::CodeKept)) {
+            return self
+                .transact(vec![
+                    self.purchase_action(account, purchase)?,
+                    self.marker_gone(account, &promo.redemption.code, &purchase.id)?,
+                    self.redemption_back(&promo.redemption)?,
+                ])
+                .await;
+        }
         let (condition, names, values) = purchase_condition(purchase);
         let request = self
             .put_request(purchase_item(account, purchase)?, condition, values)
@@ -184,6 +213,62 @@ impl Store {
         self.call(Access::Write(1), request.send())
             .await
             .map(|_| ())
+    }
+
+    fn purchase_action(
+        &self,
+        account: &AccountId,
+        purchase: &Purchase,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let (condition, names, values) = purchase_condition(purchase);
+        Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(purchase_item(account, purchase)?))
+            .condition_expression(condition)
+            .set_expression_attribute_names(names)
+            .set_expression_attribute_values(values)
+            .build()
+            .map(|put| TransactWriteItem::builder().put(put).build())
+            .map_err(rejected)
+    }
+
+    /// Counts a redemption, if the terms are what was read and there is room.
+    fn redemption_action(&self, taken: &Redemption) -> Result<TransactWriteItem, StoreError> {
+        self.update(
+            keys::promo_slot(&taken.code, taken.slot),
+            keys::SLOT.to_owned(),
+            "SET used = used + :one",
+            "version = :version AND (attribute_not_exists(cap) OR used < cap)",
+            [(":one", number(1)), (":version", number(taken.version))],
+        )
+    }
+
+    /// Counts a redemption no more, whatever the terms are by now.
+    fn redemption_back(&self, taken: &Redemption) -> Result<TransactWriteItem, StoreError> {
+        self.update(
+            keys::promo_slot(&taken.code, taken.slot),
+            keys::SLOT.to_owned(),
+            "SET used = used - :one",
+            "used >= :one",
+            [(":one", number(1))],
+        )
+    }
+
+    fn marker_gone(
+        &self,
+        account: &AccountId,
+        code: &PromoCode,
+        purchase: &OperationId,
+    ) -> Result<TransactWriteItem, StoreError> {
+        Delete::builder()
+            .table_name(&self.table)
+            .key("pk", text(keys::account(account)))
+            .key("sk", text(keys::redemption(code)))
+            .condition_expression("purchase_id = :purchase")
+            .expression_attribute_values(":purchase", text(purchase.as_str()))
+            .build()
+            .map(|delete| TransactWriteItem::builder().delete(delete).build())
+            .map_err(rejected)
     }
 
     pub(super) async fn transact(&self, actions: Vec<TransactWriteItem>) -> Result<(), StoreError> {
@@ -335,17 +420,7 @@ impl Store {
                 ]);
                 self.put_if(item, IS_NEW)
             }
-            Guard::Redemption {
-                code,
-                slot,
-                version,
-            } => self.update(
-                keys::promo_slot(code, *slot),
-                keys::SLOT.to_owned(),
-                "SET used = used + :one",
-                "version = :version AND (attribute_not_exists(cap) OR used < cap)",
-                [(":one", number(1)), (":version", number(version))],
-            ),
+            Guard::Redemption(taken) => self.redemption_action(taken),
             Guard::Proposal(proposal) => self.proposal_action(proposal),
             Guard::Hold(hold) => {
                 let (condition, values) = follows(hold.revision);
@@ -358,18 +433,7 @@ impl Store {
                 version,
                 contracts,
             } => self.open_job_check(job, *version, *contracts),
-            Guard::Purchase { purchase } => {
-                let (condition, names, values) = purchase_condition(purchase);
-                Put::builder()
-                    .table_name(&self.table)
-                    .set_item(Some(purchase_item(account, purchase)?))
-                    .condition_expression(condition)
-                    .set_expression_attribute_names(names)
-                    .set_expression_attribute_values(values)
-                    .build()
-                    .map(|put| TransactWriteItem::builder().put(put).build())
-                    .map_err(rejected)
-            }
+            Guard::Purchase { purchase } => self.purchase_action(account, purchase),
         }
     }
 

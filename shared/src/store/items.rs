@@ -474,6 +474,12 @@ impl TryFrom<HoldItem> for Hold {
     }
 }
 
+/// That an account has used a code: for which purchase.
+#[derive(Serialize, Deserialize)]
+pub struct RedemptionItem {
+    pub purchase_id: OperationId,
+}
+
 /// What a later notifier needs to tell a holder that a lot is about to lapse.
 #[derive(Serialize)]
 pub struct NoticeItem<'n> {

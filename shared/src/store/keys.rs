@@ -1,6 +1,6 @@
 //! Partition and sort keys.
 //!
-//! `ENTRY < LOT < PROFILE < RECEIPT, SEEN, SETTING` is deliberate, and nothing else may sort between `ENTRY`
+//! `ENTRY < LOT < PROFILE < RECEIPT, REDEMPTION, SEEN, SETTING` is deliberate, and nothing else may sort between `ENTRY`
 //! and `PROFILE`: one reverse query from `PROFILE` on reads the whole state of an account.
 
 use std::fmt::Display;
@@ -32,6 +32,7 @@ pub const BADGE_PRICES: &str = "BADGE";
 pub const LOT_PREFIX: &str = "LOT#";
 pub const ENTRY_PREFIX: &str = "ENTRY#";
 pub const RECEIPT_PREFIX: &str = "RECEIPT#";
+pub const REDEMPTION_PREFIX: &str = "REDEMPTION#";
 
 pub const CLOSURE_PREFIX: &str = "CLOSURE#";
 pub const PROPOSAL_PREFIX: &str = "PROPOSAL#";
@@ -119,6 +120,11 @@ pub fn receipt(id: &OperationId) -> String {
     format!("{RECEIPT_PREFIX}{id}")
 }
 
+/// That an account has used a code for a purchase.
+pub fn redemption(code: &PromoCode) -> String {
+    format!("{REDEMPTION_PREFIX}{code}")
+}
+
 pub fn expiry_notice(lot: LotId, days: u32) -> String {
     format!("SEEN#expiry#{lot}#{days}")
 }
@@ -185,7 +191,8 @@ mod tests {
         assert!(ENTRY_PREFIX < LOT_PREFIX);
         assert!(LOT_PREFIX < PROFILE);
         assert!(PROFILE < RECEIPT_PREFIX);
-        assert!(RECEIPT_PREFIX < "SEEN#");
+        assert!(RECEIPT_PREFIX < REDEMPTION_PREFIX);
+        assert!(REDEMPTION_PREFIX < "SEEN#");
         assert!(PROFILE < BADGE);
     }
 

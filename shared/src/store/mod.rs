@@ -50,7 +50,8 @@ use crate::domain::receipt::{Answered, Receipt};
 
 use commit::Values;
 use items::{
-    EntryItem, HoldItem, Item, LotItem, ProfileItem, ReceiptItem, from_item, text, text_of,
+    EntryItem, HoldItem, Item, LotItem, ProfileItem, ReceiptItem, RedemptionItem, from_item, text,
+    text_of,
 };
 use meter::{Access, Consumed};
 
@@ -323,6 +324,24 @@ impl Store {
             .await?
             .map(from_item)
             .transpose()
+    }
+
+    /// The purchase that the account has used a code for, or is about to.
+    pub async fn purchase_with(
+        &self,
+        account: &AccountId,
+        code: &PromoCode,
+    ) -> Result<Option<Purchase>, StoreError> {
+        match self
+            .get(keys::account(account), keys::redemption(code))
+            .await?
+        {
+            None => Ok(None),
+            Some(item) => {
+                let redemption: RedemptionItem = from_item(item)?;
+                self.purchase(account, &redemption.purchase_id).await
+            }
+        }
     }
 
     /// A hold; none under another operation's id.

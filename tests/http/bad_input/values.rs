@@ -150,7 +150,7 @@ fn cases() -> Vec<(&'static str, Vec<Case>)> {
         ("amend", bad_texts("email", &["", "nobody", "a@b@c"])),
         (
             "put promo",
-            bad_texts("kind", &["", "gift", "bonus", "discount"]),
+            bad_texts("kind", &["", "gift", "Bonus", "discounts"]),
         ),
         ("put promo", bad_amounts("quantity", 1)),
         ("put promo", bad_texts("valid_from", &instants)),

@@ -368,7 +368,12 @@ pub fn operations() -> Vec<Operation> {
             .refuses(&[
                 "payment_declined",
                 "promo_unknown",
+                "account_suspended",
+                "promo_not_started",
+                "promo_expired",
                 "promo_not_eligible",
+                "promo_already_redeemed",
+                "promo_exhausted",
                 "rate_limited",
             ]),
             O::new(

@@ -12,7 +12,7 @@ use connects::domain::units::Connects;
 use connects::http::Problem;
 use connects::http::input::MAX_BODY;
 use connects::http::problem::Unauthenticated;
-use schemars::SchemaGenerator;
+use schemars::{SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::of;
@@ -195,7 +195,10 @@ fn member(code: &str, name: &str, generator: &mut SchemaGenerator) -> Value {
         ("already_proposed", "existing") => of::<ProposalView>(generator),
         ("hold_not_open", "existing") => of::<HoldView>(generator),
         ("reward_already_given", "existing") => of::<RewardAnswer>(generator),
-        ("promo_already_redeemed", "existing") => of::<RedeemAnswer>(generator),
+        // What the account used the code for.
+        ("promo_already_redeemed", "existing") => json_schema!({
+            "anyOf": [of::<RedeemAnswer>(generator), of::<PurchaseView>(generator)],
+        }),
         ("already_charged_back", "existing") | ("payment_declined", "purchase") => {
             of::<PurchaseView>(generator)
         }

@@ -10,7 +10,7 @@ use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::policy::{BUILT_IN, Policy};
-use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::promo::{Offer, Terms};
 use connects::domain::proposal::ProposeCommand;
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
@@ -345,8 +345,9 @@ fn earlier_purchase() -> OperationId {
 pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
     let wanted = |kind| acts.iter().any(|act| act.kind == kind);
     let terms = Terms {
-        kind: PromoKind::Grant,
-        quantity: Connects::new(7),
+        offer: Offer::Grant {
+            quantity: Connects::new(7),
+        },
         valid_from: instant(OPENED),
         valid_until: instant(AHEAD),
         max_redemptions: Some(1),

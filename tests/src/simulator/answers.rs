@@ -418,8 +418,11 @@ impl Evidence<'_> {
             .purchases
             .get(id.as_str())
             .ok_or("left no purchase")?;
+        let promo = purchase.promo.as_ref();
         let same = purchase.fingerprint == command.fingerprint()
-            && said["quantity"] == json!(command.quantity);
+            && said["quantity"] == json!(command.quantity)
+            && said["price"] == json!(purchase.price)
+            && said["bonus"] == json!(promo.map_or(Connects::ZERO, |promo| promo.bonus));
         ensure(same, || "the key was another request's".to_owned())?;
         match said["status"].as_str().unwrap_or_default() {
             "pending" => Ok(()),
@@ -543,6 +546,21 @@ impl Evidence<'_> {
                     _ => Err("no such refusal".to_owned()),
                 }
             }
+            Refusal::PromoAlreadyRedeemed { existing }
+                if let Asked::Buy(key, command) = &attempt.asked =>
+            {
+                let own = PurchaseCommand::id(&attempt.account, key);
+                let id = existing["purchase_id"].as_str().unwrap_or_default();
+                ensure(id != own.as_str(), || "by this very request".to_owned())?;
+                let partition = self.partition(&attempt.account);
+                let other = partition.and_then(|partition| partition.purchases.get(id));
+                let promo = other.and_then(|other| other.promo.as_ref());
+                let code = promo.map(|promo| &promo.redemption.code);
+                ensure(
+                    code.is_some() && code == command.promo_code.as_ref(),
+                    || "by no other purchase".to_owned(),
+                )
+            }
             Refusal::PromoAlreadyRedeemed { .. } | Refusal::AlreadyProposed { .. } => {
                 let receipt = receipt.ok_or("it was never done")?;
                 let tick = self.tick(&attempt.account, receipt.entry.get())?;
@@ -595,18 +613,31 @@ impl Evidence<'_> {
                 _ => Err("no such refusal".to_owned()),
             },
             Refusal::PromoExhausted => {
-                let left = self
-                    .snapshot
-                    .slots
-                    .values()
-                    .any(|slot| slot.cap.is_none_or(|cap| slot.used < cap));
+                let code = match &attempt.asked {
+                    Asked::Redeem(_, code) => Some(code),
+                    Asked::Buy(_, command) => command.promo_code.as_ref(),
+                    _ => None,
+                };
+                let code = code.ok_or("no such refusal")?.as_str();
+                let slots = self.snapshot.slots.iter();
+                let mut slots = slots.filter(|((of, _), _)| of == code);
+                let left = slots.any(|(_, slot)| slot.cap.is_none_or(|cap| slot.used < cap));
+                // So does a purchase that was declined since, or was not yet when this was asked.
+                let partitions = self.snapshot.partitions.values();
+                let mut purchases = partitions.flat_map(|partition| partition.purchases.values());
+                let given_back = purchases.any(|purchase| {
+                    let promo = purchase.promo.as_ref();
+                    purchase.status == PurchaseStatus::Declined
+                        && promo.is_some_and(|promo| promo.redemption.code.as_str() == code)
+                });
                 let limits = self.attempts.iter();
                 let mut limits = limits.filter(|a| matches!(a.asked, Asked::Limit(..)));
                 // A limit that was raised since makes room that there was not.
                 let raised = limits.any(|limit| limit.ended > attempt.begun);
-                ensure((raised || !left) && !receipt.is_some_and(before), || {
-                    "there was one left".to_owned()
-                })
+                ensure(
+                    (raised || given_back || !left) && !receipt.is_some_and(before),
+                    || "there was one left".to_owned(),
+                )
             }
             _ => Ok(()),
         }

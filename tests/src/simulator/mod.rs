@@ -26,7 +26,7 @@ use connects::domain::auction::{BoostPolicy, Pricing};
 use connects::domain::badge::PriceFormula;
 use connects::domain::ids::{AccountId, JobId, PersonId, PromoCode};
 use connects::domain::policy::{BUILT_IN, Policy};
-use connects::domain::promo::{PromoKind, Terms};
+use connects::domain::promo::{Discount, Offer, Terms};
 use connects::domain::time::Time;
 use connects::domain::units::Connects;
 use connects::ledger::{Context, Ledger};
@@ -402,12 +402,26 @@ fn epoch() -> Time {
     instant(&midnight) + TimeDelta::milliseconds(fastrand::i64(0..86_400_000))
 }
 
-/// A code with few redemptions; some count them in two places.
+/// A code of each sort with few redemptions: one that grants, and two that ride on purchases; some
+/// count them in two places.
 async fn promos(world: &World) -> Vec<(PromoCode, Terms)> {
-    let code = PromoCode::try_new("WELCOME").unwrap();
+    let quantity = Connects::new(fastrand::u64(1..=15));
+    // Everything off now and then, so that nothing is charged.
+    let percent_off = if fastrand::bool() { 100 } else { 33 };
+    let mut codes = vec![];
+    for (code, offer) in [
+        ("WELCOME", Offer::Grant { quantity }),
+        ("MORE", Offer::Bonus { quantity }),
+        ("LESS", Offer::Discount(Discount::Percent { percent_off })),
+    ] {
+        codes.push(promo(world, PromoCode::try_new(code).unwrap(), offer).await);
+    }
+    codes
+}
+
+async fn promo(world: &World, code: PromoCode, offer: Offer) -> (PromoCode, Terms) {
     let terms = Terms {
-        kind: PromoKind::Grant,
-        quantity: Connects::new(fastrand::u64(1..=15)),
+        offer,
         valid_from: world.epoch,
         valid_until: world.epoch + TimeDelta::days(fastrand::i64(1..800)),
         max_redemptions: Some(fastrand::u64(1..=3)),
@@ -435,7 +449,7 @@ async fn promos(world: &World) -> Vec<(PromoCode, Terms)> {
         .put_promo(&context, &code, &terms)
         .await
         .unwrap();
-    vec![(code, terms)]
+    (code, terms)
 }
 
 fn lines(world: &World) -> Vec<String> {

@@ -67,6 +67,8 @@ pub struct Partition {
     pub receipts: BTreeMap<String, ReceiptRow>,
     /// Its purchases, by id.
     pub purchases: BTreeMap<String, Purchase>,
+    /// The purchases it has used codes for, by code.
+    pub redemptions: BTreeMap<String, String>,
     /// Its proposals, by job.
     pub proposals: BTreeMap<String, ProposalRow>,
     /// Its holds, by id.
@@ -469,6 +471,10 @@ impl Partition {
             "RECEIPT" => {
                 let receipt: ReceiptRow = read(item)?;
                 self.receipts.insert(receipt.id.to_string(), receipt);
+            }
+            "REDEMPTION" => {
+                let code = sk.trim_start_matches("REDEMPTION#").to_owned();
+                self.redemptions.insert(code, read(&item["purchase_id"])?);
             }
             "SETTING" => self.badge = Some(read(item)?),
             "SEEN" if sk.starts_with("SEEN#badge_off#") => self.notices.push(read(item)?),

@@ -548,6 +548,36 @@ fn purchases(partition: &Partition) -> Result<(), String> {
     let (bought, paid) = (bought.count(), paid.count());
     ensure(bought == paid, || {
         format!("{bought} credits of {paid} purchases")
+    })?;
+    codes(partition)
+}
+
+/// A code is used by the purchase that it rides on unless that is declined, and brings what that was
+/// promised.
+fn codes(partition: &Partition) -> Result<(), String> {
+    let purchases = partition.purchases.values();
+    let with_code = purchases.filter_map(|purchase| Some((purchase, purchase.promo.as_ref()?)));
+    let mut used = BTreeMap::new();
+    let mut brought = 0;
+    for (purchase, promo) in with_code {
+        let credited = purchase.lot.is_some();
+        let bonus = purchase.bonus_lot.as_ref().map(|lot| lot.0.quantity);
+        let promised = (credited && !promo.bonus.is_zero()).then_some(promo.bonus);
+        ensure(bonus == promised, || format!("another bonus: {purchase:?}"))?;
+        brought += usize::from(bonus.is_some());
+        if purchase.status != PurchaseStatus::Declined {
+            let code = promo.redemption.code.to_string();
+            let twice = used.insert(code, purchase.id.to_string());
+            ensure(twice.is_none(), || format!("used twice: {purchase:?}"))?;
+        }
+    }
+    let noted = &partition.redemptions;
+    ensure(*noted == used, || format!("codes used {used:?}: {noted:?}"))?;
+    let journal = partition.journal.iter();
+    let issued = journal.filter(|entry| entry.reason.as_str() == "promo_bonus");
+    let issued = issued.count();
+    ensure(issued == brought, || {
+        format!("{issued} bonuses of {brought} purchases")
     })
 }
 
@@ -638,6 +668,10 @@ fn promos(snapshot: &Snapshot) -> Result<(), String> {
                         .is_some_and(|r| r.as_str() == reference)
             })
             .count() as u64;
+        let partitions = snapshot.partitions.values();
+        let with_purchases =
+            partitions.filter(|partition| partition.redemptions.contains_key(code));
+        let redeemed = redeemed + with_purchases.count() as u64;
         ensure(redeemed == used, || {
             format!("{code} was redeemed {redeemed} times, counted {used}")
         })?;
@@ -785,7 +819,7 @@ pub fn check_paid(snapshot: &Snapshot) -> Result<(), String> {
             PurchaseStatus::Pending => return Err(format!("still pending: {purchase:?}")),
         };
         let taken = snapshot.charges.get(id).is_some_and(taken);
-        ensure(taken == credited, || {
+        ensure(taken == (credited && !purchase.is_free()), || {
             format!("money taken: {taken}, {purchase:?}")
         })?;
     }

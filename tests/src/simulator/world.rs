@@ -18,7 +18,7 @@ use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::lot::{Lot, Source};
 use connects::domain::plan_change::PlanChangeCommand;
-use connects::domain::promo::Terms;
+use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::proposal::{Decision, FreeReason, ProposeCommand};
 use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
@@ -440,7 +440,7 @@ impl World {
             _ if chance(self.badging) => about_a_badge(),
             0..36 => Asked::Spend(key(), spend(self.amount())),
             36..51 => self.refund().unwrap_or(Asked::Look),
-            51..63 => Asked::Buy(key(), purchase()),
+            51..63 => Asked::Buy(key(), self.purchase()),
             63..73 => self.redemption().unwrap_or(Asked::Look),
             73..77 => self.chargeback(&account).unwrap_or(Asked::Look),
             77..82 => Asked::Amend(match chance(60) {
@@ -611,9 +611,24 @@ impl World {
         Asked::Refund(key(), command)
     }
 
+    /// Every second one with a code, rarely with one that is for nothing of the kind.
+    fn purchase(&self) -> PurchaseCommand {
+        let code = chance(50).then(|| self.code(|kind| kind != PromoKind::Grant));
+        purchase(code.flatten())
+    }
+
+    /// One of the codes, nine of ten times of such a kind.
+    fn code(&self, wanted: impl Fn(PromoKind) -> bool) -> Option<PromoCode> {
+        let any = chance(10);
+        let codes = self.codes.iter();
+        let codes = codes.filter(|(_, terms)| any || wanted(terms.offer.kind()));
+        let codes: Vec<&PromoCode> = codes.map(|(code, _)| code).collect();
+        pick(&codes).copied().cloned()
+    }
+
     fn redemption(&self) -> Option<Asked> {
-        let (code, _) = pick(&self.codes)?;
-        Some(Asked::Redeem(chance(70).then(key), code.clone()))
+        let code = self.code(|kind| kind == PromoKind::Grant)?;
+        Some(Asked::Redeem(chance(70).then(key), code))
     }
 
     fn limit(&self) -> Option<Asked> {
@@ -873,7 +888,7 @@ fn reward() -> RewardCommand {
     }
 }
 
-fn purchase() -> PurchaseCommand {
+fn purchase(promo_code: Option<PromoCode>) -> PurchaseCommand {
     let methods = [
         "sandbox_approve",
         "sandbox_decline",
@@ -882,7 +897,7 @@ fn purchase() -> PurchaseCommand {
     ];
     PurchaseCommand {
         quantity: fastrand::i64(10..=30),
-        promo_code: None,
+        promo_code,
         payment_method: pick(&methods).map(|method| (*method).to_owned()),
     }
 }
@@ -938,7 +953,7 @@ fn altered(asked: Asked) -> Asked {
             Asked::EndHold(key, id, EndHold::Capture { amount })
         }
         Asked::EndHold(key, id, _) => Asked::EndHold(key, id, EndHold::Capture { amount: None }),
-        Asked::Buy(key, _) => Asked::Buy(key, purchase()),
+        Asked::Buy(key, command) => Asked::Buy(key, purchase(command.promo_code)),
         Asked::Change(key, PlanChangeCommand::Upgrade) => {
             Asked::Change(key, PlanChangeCommand::Downgrade)
         }

@@ -114,7 +114,7 @@ export interface paths {
          *     ```
          *
          *     `amount` is the signed change of what is available. Types, with their reasons: `issue` (`signup`
-         *     `monthly_free` `plan_included` `purchase` `promo_grant` `rising_talent` `skill_certification`
+         *     `monthly_free` `plan_included` `purchase` `promo_grant` `promo_bonus` `rising_talent` `skill_certification`
          *     `interview_awarded`), `spend` (the request's, `proposal`, `badge`), `return` (`goodwill` `correction`
          *     `interview_refunded`, a closure's), `hold` (the request's, `boost`), `release` (`released` `hold_expired` `outbid` `job_closed`), `capture`
          *     (`captured` `won` `interaction`, of amount 0), `expire` (`expired`), `revoke` (`chargeback`), `debt_repaid` (`debt`),
@@ -383,8 +383,7 @@ export interface paths {
         put?: never;
         /**
          * Buy
-         * @description `{quantity, payment_method?, promo_code?}`. No code rides on a purchase yet: an unknown one is 404
-         *     `promo_unknown`, any other 409 `promo_not_eligible`. 201 paid, 202 pending (also when the charge was made and
+         * @description `{quantity, payment_method?, promo_code?}`. 201 paid, 202 pending (also when the charge was made and
          *     the table then did not answer), 402 `payment_declined` with the purchase as a member. A replay has the status of where the purchase stands by then (201 also when it was
          *     charged back).
          *
@@ -393,6 +392,18 @@ export interface paths {
          *      "price":{"amount":300,"currency":"USD"},"discount":{"amount":0,"currency":"USD"},
          *      "lot_id":"5-0","balance":{"available":25,"held":0,"debt":0}}
          *     ```
+         *
+         *     `price` is what is charged and `discount` what a code took off: together they are the whole price. `bonus` are the
+         *     Connects that a code brings on top of `quantity`; they come in a lot of their own, under an entry `promo_bonus` of
+         *     reference `promo:SPRING-26`, in the transaction that credits the purchase. `lot_id` is the lot of what was bought. All of
+         *     it is fixed when the purchase begins, so a retry is told the same when the code has expired or is used up; of a declined
+         *     purchase it is what would have been. A price of 0 is `paid` at once and the payment method is not asked.
+         *
+         *     A code of kind `bonus` or `discount` is redeemed when the purchase begins, once for each account. A purchase that is
+         *     declined, at once or when its payment is given up, gives the code back: the account can use it again. 404
+         *     `promo_unknown`; 409 `account_suspended`, `promo_not_started`, `promo_expired`, `promo_not_eligible` (also for a `grant`),
+         *     `promo_already_redeemed` (`existing` is the purchase that the account has used it for, or is about to),
+         *     `promo_exhausted`; then nothing was begun or charged.
          *
          *     The sandbox's payment methods: `sandbox_approve` (taken if none is named), `sandbox_decline`,
          *     `sandbox_timeout` (charged, but the answer is lost: pending, and paid when asked again) and `sandbox_late`
@@ -436,7 +447,8 @@ export interface paths {
         put?: never;
         /**
          * Take its Connects back
-         * @description `{}` → 200 and the purchase, `charged_back`, with the balance it left. 409 `purchase_not_paid` while pending
+         * @description `{}` → 200 and the purchase, `charged_back`, with the balance it left; what a code brought on top is taken back too,
+         *     in the same `revoke` entry, and the code stays redeemed. 409 `purchase_not_paid` while pending
          *     or after it was declined, `already_charged_back`.
          */
         post: operations["chargeBack"];
@@ -463,8 +475,8 @@ export interface paths {
          *     {"code":"SPRING-26","amount":15,"lot_id":"6-0","balance":{"available":40,"held":0,"debt":0}}
          *     ```
          *
-         *     404 `promo_unknown`; 409 `account_suspended`, `promo_not_started`, `promo_expired`, `promo_not_eligible`,
-         *     `promo_already_redeemed`, `promo_exhausted`.
+         *     404 `promo_unknown`; 409 `account_suspended`, `promo_not_started`, `promo_expired`, `promo_not_eligible` (also for a
+         *     code that rides on a purchase), `promo_already_redeemed`, `promo_exhausted`.
          */
         post: operations["redeem"];
         delete?: never;
@@ -848,8 +860,12 @@ export interface paths {
         get: operations["getPromo"];
         /**
          * Create or change a code
-         * @description `{kind: grant, quantity, valid_from, valid_until, max_redemptions?, kinds?, plans?, lot_valid_days?}`.
-         *     `valid_until` is exclusive; what is left out is without limit. 201 for a new code, else 200:
+         * @description `{kind: grant|bonus|discount, quantity?, percent_off?, amount_off?, valid_from, valid_until, max_redemptions?, kinds?,
+         *     plans?, lot_valid_days?}`. A `grant` (redeemed by itself) and a `bonus` (on top of a purchase) need `quantity` and may
+         *     have `lot_valid_days`, the days after the issue day on which the lot can be used. A `discount` needs one of
+         *     `percent_off`, 1 to 100, and `amount_off`, money in the shop's currency, from 1 on. A member that does not go with the
+         *     kind, or is missing, is 422 `invalid_field`; so is another kind than the code has. `valid_until` is exclusive; what is
+         *     left out is without limit. 201 for a new code, else 200, with the members of its kind:
          *
          *     ```json
          *     {"code":"SPRING-26","kind":"grant","quantity":15,"valid_from":"2026-01-01T00:00:00.000Z",
@@ -857,8 +873,8 @@ export interface paths {
          *      "lot_valid_days":null,"redeemed":0}
          *     ```
          *
-         *     409 `promo_in_use` when `max_redemptions` is under what was redeemed. The body replaces all terms: a limit
-         *     that is left out is taken off.
+         *     `redeemed` counts purchases with the code that are pending or paid. 409 `promo_in_use` when `max_redemptions` is under
+         *     what was redeemed. The body replaces all terms: a limit that is left out is taken off.
          */
         put: operations["putPromo"];
         post?: never;
@@ -1105,6 +1121,17 @@ export interface components {
         };
         /** @description What the client made of a proposal. */
         Decision: "client_declined" | "hired";
+        /** @description What is taken off a price. */
+        Discount: {
+            /**
+             * Format: uint64
+             * @description In percent, 1 to 100.
+             */
+            percent_off: number;
+        } | {
+            /** @description How much, in minor units of the shop's currency. */
+            amount_off: components["schemas"]["Money"];
+        };
         /**
          * Format: email
          * @description An email address, as far as its form tells: one `@` with something on both sides, no spaces or
@@ -1742,7 +1769,7 @@ export interface components {
             code: "promo_already_redeemed";
             /** @description What is wrong with this request, for a person to read. */
             detail: string;
-            existing: components["schemas"]["Redemption"];
+            existing: components["schemas"]["Redemption"] | components["schemas"]["Purchase"];
             /** @constant */
             status: 409;
             /** @description The code in words. */
@@ -1952,8 +1979,6 @@ export interface components {
         Promo: {
             /** @description The code. */
             code: components["schemas"]["PromoCode"];
-            /** @description What it gives. */
-            kind: components["schemas"]["PromoKind"];
             /** @description For which kinds of account; all where absent. */
             kinds: components["schemas"]["AccountKind"][] | null;
             /**
@@ -1968,8 +1993,6 @@ export interface components {
             max_redemptions: number | null;
             /** @description For which plans; all where absent. */
             plans: components["schemas"]["Plan"][] | null;
-            /** @description How many Connects. */
-            quantity: components["schemas"]["Connects"];
             /**
              * Format: uint64
              * @description How often it was redeemed.
@@ -1985,14 +2008,24 @@ export interface components {
              * @description Until when, exclusive.
              */
             valid_until: string;
-        };
+        } & ({
+            /** @constant */
+            kind: "grant";
+            /** @description How many. */
+            quantity: components["schemas"]["Connects"];
+        } | {
+            /** @constant */
+            kind: "bonus";
+            /** @description How many. */
+            quantity: components["schemas"]["Connects"];
+        } | components["schemas"]["Discount"]);
         /**
          * @description A promo code: `[A-Z0-9-]{3,32}`, upper-cased on input.
          * @example SPRING-26
          */
         PromoCode: string;
-        /** @description What a code gives. */
-        PromoKind: "grant";
+        /** @description The kinds of code. */
+        PromoKind: "grant" | "bonus" | "discount";
         /** @description A proposal as the contract shows it. */
         Proposal: {
             /** @description The account's balance. */
@@ -2024,13 +2057,13 @@ export interface components {
         Purchase: {
             /** @description The balance after it; today's while it has moved nothing. */
             balance: components["schemas"]["Balance"];
-            /** @description How many came on top; codes that bring some are not offered yet. */
+            /** @description How many a code brings on top, in a lot of their own. */
             bonus: components["schemas"]["Connects"];
-            /** @description What a code took off the price; codes that do are not offered yet. */
+            /** @description What a code took off: the whole price is this and `price`. */
             discount: components["schemas"]["Money"];
-            /** @description The lot it issued, once paid. */
+            /** @description The lot of what was bought, once paid. */
             lot_id: components["schemas"]["LotId"] | null;
-            /** @description What was charged. */
+            /** @description What is charged. */
             price: components["schemas"]["Money"];
             /** @description Its id. */
             purchase_id: components["schemas"]["OperationId"];
@@ -4107,7 +4140,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem.account_not_found"] | components["schemas"]["Problem.promo_unknown"];
                 };
             };
-            409: components["responses"]["promo_not_eligible"];
+            /** @description `account_suspended`, `promo_already_redeemed`, `promo_exhausted`, `promo_expired`, `promo_not_eligible`, `promo_not_started` */
+            409: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem.account_suspended"] | components["schemas"]["Problem.promo_already_redeemed"] | components["schemas"]["Problem.promo_exhausted"] | components["schemas"]["Problem.promo_expired"] | components["schemas"]["Problem.promo_not_eligible"] | components["schemas"]["Problem.promo_not_started"];
+                };
+            };
             413: components["responses"]["body_too_large"];
             /** @description `above_maximum`, `below_minimum`, `idempotency_key_reused`, `invalid_field`, `unknown_field` */
             422: {
@@ -5574,7 +5616,7 @@ export interface operations {
                     /** @description The plans that it is for; all, if left out. */
                     plans?: components["schemas"]["Plan"][];
                     /** @description How many Connects. */
-                    quantity: number;
+                    quantity?: number;
                     /**
                      * Format: date-time
                      * @description From when on the code can be used.
