@@ -73,7 +73,8 @@ enum Part {
     Plans,
     /// Spends a second on one account, each call taking as long as in DynamoDB
     Hot,
-    /// Proposals a second on one job, with the conflicts that DynamoDB has and emulators have not
+    /// Proposals a second on one job and redemptions of one code, with the conflicts that DynamoDB has and
+    /// emulators have not
     Burst,
     /// Spends a second, beside bare transactions
     Rates,
@@ -150,7 +151,7 @@ impl Cli {
                 runtime.unwrap().block_on(run);
             }
             Part::Burst => {
-                let run = report::part("A burst of proposals", burst::run());
+                let run = report::part("Bursts", burst::run());
                 let runtime = in_order().start_paused(true).build();
                 runtime.unwrap().block_on(run);
             }

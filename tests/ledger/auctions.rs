@@ -14,12 +14,12 @@ use connects::domain::proposal::{ProposalView, ProposeCommand};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
 use connects::ledger::{Error, Ledger, Outcome, Report};
-use connects_tests::table::{Table, account_id, at, audit, instant, job_id, key, spend};
+use connects_tests::table::{Table, account_id, at, audit, instant, job_id, key, refusal, spend};
 use connects_tests::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
 use futures::future::{BoxFuture, join_all, ready};
 
 use super::busy::{ledger, opened};
-use super::proposals::{post, posted, propose, refusal};
+use super::proposals::{post, posted, propose};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 const LATER: &str = "2026-01-11T12:00:00Z";

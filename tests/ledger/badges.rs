@@ -15,13 +15,12 @@ use connects::domain::units::Connects;
 use connects::ledger::{Context, Error, Ledger, Report};
 use connects::store::Store;
 use connects_tests::cost::Approves;
-use connects_tests::table::{Table, account_id, at, audit, instant, journal, key, spend};
+use connects_tests::table::{Table, account_id, at, audit, instant, journal, key, refusal, spend};
 use connects_tests::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
 use futures::future::{BoxFuture, join_all, ready};
 use tokio::time::{Duration, Instant};
 
 use super::busy::{TABLE, held_once, ledger, opened};
-use super::proposals::refusal;
 
 /// A Monday; every paid week that begins here ends on a Monday too.
 const NOW: &str = "2026-01-05T12:00:00Z";

@@ -16,13 +16,13 @@ use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refusal::Refusal;
 use connects::ledger::{Context, Ledger, Report};
 use connects_tests::cost::Approves;
-use connects_tests::table::{Table, account_id, at, instant, job_id, key, spend};
+use connects_tests::table::{Table, account_id, at, instant, job_id, key, refusal, spend};
 use connects_tests::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
 use futures::future::{BoxFuture, join_all, ready};
 use serde_json::{Value, json};
 
 use super::busy::{ledger, opened};
-use super::proposals::{post, posted, propose, refund, refusal};
+use super::proposals::{post, posted, propose, refund};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 

@@ -10,7 +10,8 @@ use connects::domain::refusal::Refusal;
 use connects::domain::units::{Connects, Money};
 use connects::ledger::{Error, Outcome};
 use connects::payments::{Charge, Payment, Provider, Sandbox};
-use connects_tests::table::{Table, at, instant, key, spend, unique};
+use connects_tests::table::{Table, at, instant, key, refusal, spend, unique};
+use futures::StreamExt;
 use futures::future::join_all;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
@@ -111,13 +112,6 @@ impl Bed {
 
     async fn balance(&self, account: &AccountId) -> u64 {
         self.table.audit(account).await.balance()
-    }
-}
-
-fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
-    match answer {
-        Err(Error::Refused(refusal)) => refusal,
-        other => panic!("not refused: {other:?}"),
     }
 }
 
@@ -226,6 +220,37 @@ async fn a_race_for_the_last_redemptions_leaves_the_counter_exact() {
         with_bonus += u64::from(bed.balance(account).await == 120);
     }
     assert_eq!(bed.redeemed().await, with_bonus);
+}
+
+/// More than one slot holds, so that redeemers have to look for one that has room.
+#[tokio::test]
+async fn of_fifteen_hundred_at_once_exactly_as_many_as_there_are_get_the_code() {
+    let offer = Offer::Grant {
+        quantity: Connects::new(5),
+    };
+    let max = 1_200;
+    let bed = Bed::with(Terms {
+        offer,
+        ..bonus(5, max)
+    })
+    .await;
+    let accounts: Vec<AccountId> = futures::stream::iter(0..1_500)
+        .map(|_| bed.table.open_empty(NOW))
+        .buffer_unordered(50)
+        .collect()
+        .await;
+    let (ledger, now) = (&bed.table.ledger, at(NOW));
+    let redeemed = join_all(
+        accounts
+            .iter()
+            .map(|account| ledger.redeem(&now, account, None, &bed.code)),
+    )
+    .await;
+    let (won, lost): (Vec<_>, Vec<_>) = redeemed.into_iter().partition(Result::is_ok);
+    assert_eq!((won.len() as u64, bed.redeemed().await), (max, max));
+    for answer in lost {
+        assert_eq!(refusal(answer), Refusal::PromoExhausted);
+    }
 }
 
 #[tokio::test]

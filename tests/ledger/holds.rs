@@ -13,7 +13,7 @@ use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
 use connects::ledger::{Context, Error, Ledger, Outcome, Report};
 use connects_tests::cost::Approves;
-use connects_tests::table::{Table, account_id, at, audit, instant, key, spend};
+use connects_tests::table::{Table, account_id, at, audit, instant, key, refusal, spend};
 use connects_tests::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
 use futures::channel::oneshot::{self, Receiver, Sender};
 use futures::future::{BoxFuture, join_all, ready};
@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::busy::{ledger, opened};
-use super::proposals::{Speechless, refusal};
+use super::proposals::Speechless;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 const UNTIL: &str = "2026-01-20T00:00:00Z";

@@ -6,8 +6,7 @@ use connects::domain::ids::{AccountId, JobId};
 use connects::domain::job::{ContractKind, Details, Factors, JobView, PostJob, Pricing};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::{Connects, Money};
-use connects::ledger::Error;
-use connects_tests::table::{Table, account_id, at, instant, job_id};
+use connects_tests::table::{Table, account_id, at, instant, job_id, refusal};
 use futures::future::join_all;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
@@ -35,13 +34,6 @@ fn budget(amount: u64) -> PostJob {
 
 async fn post(table: &Table, id: &JobId, post: &PostJob) -> (bool, JobView) {
     table.ledger.post_job(&at(NOW), id, post).await.unwrap()
-}
-
-fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
-    match answer {
-        Err(Error::Refused(refusal)) => refusal,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use connects::domain::plan_change::PlanChangeCommand::{self, Downgrade, FallBack
 use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::refusal::Refusal;
 use connects::ledger::{Error, Outcome};
-use connects_tests::table::{Table, account_id, at, audit, key, spend};
+use connects_tests::table::{Table, account_id, at, audit, key, refusal, spend};
 use connects_tests::wire::Clear;
 use futures::future::join_all;
 
@@ -20,13 +20,6 @@ use super::proposals::Speechless;
 const OPENED: &str = "2023-10-11T09:00:00Z";
 
 type Told = Result<Outcome<PlanChangeAnswer>, Error>;
-
-fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
-    match answer {
-        Err(Error::Refused(refusal)) => refusal,
-        other => panic!("not refused: {other:?}"),
-    }
-}
 
 fn applied(told: Told) -> PlanChangeAnswer {
     match told {

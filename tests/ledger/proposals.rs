@@ -14,7 +14,7 @@ use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
 use connects::ledger::{Error, Ledger, Outcome};
-use connects_tests::table::{Table, account_id, at, audit, instant, job_id, key};
+use connects_tests::table::{Table, account_id, at, audit, instant, job_id, key, refusal};
 use connects_tests::wire::{Answer, Broken, Call, Clear, Emulated, Layer};
 use futures::future::{BoxFuture, join_all, ready};
 use serde_json::json;
@@ -40,13 +40,6 @@ pub async fn posted(table: &Table, cost: u64) -> JobId {
     let job = job_id();
     post(&table.ledger, &job, cost).await;
     job
-}
-
-pub fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
-    match answer {
-        Err(Error::Refused(refusal)) => refusal,
-        other => panic!("not refused: {other:?}"),
-    }
 }
 
 pub fn refund(job: &JobId, amount: Option<u64>) -> RefundCommand {

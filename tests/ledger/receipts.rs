@@ -7,19 +7,12 @@ use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
 use connects::domain::spend::SpendAnswer;
 use connects::domain::units::Connects;
-use connects::ledger::{Error, Outcome};
+use connects::ledger::Outcome;
 use connects::payments::Sandbox;
-use connects_tests::table::{Table, at, instant, key, spend, unique};
+use connects_tests::table::{Table, at, instant, key, refusal, spend, unique};
 use futures::future::join_all;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
-
-fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
-    match answer {
-        Err(Error::Refused(refusal)) => refusal,
-        other => panic!("not refused: {other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn one_key_fifty_times_at_once_is_one_spend() {

@@ -13,7 +13,7 @@ use connects::domain::refusal::Refusal;
 use connects::domain::reward::{Client, RewardAnswer, RewardCommand};
 use connects::domain::units::{Connects, Money};
 use connects::ledger::{Error, Ledger, Outcome};
-use connects_tests::table::{Table, account_id, at, audit, instant, job_id, key};
+use connects_tests::table::{Table, account_id, at, audit, instant, job_id, key, refusal};
 use connects_tests::wire::Clear;
 use futures::future::join_all;
 use serde_json::json;
@@ -48,13 +48,6 @@ async fn proposed(ledger: &Ledger, account: &AccountId, cost: u64, now: &str) ->
     let submitted = ledger.propose(&now, account, None, &command).await;
     submitted.unwrap();
     job
-}
-
-fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
-    match answer {
-        Err(Error::Refused(refusal)) => refusal,
-        other => panic!("not refused: {other:?}"),
-    }
 }
 
 fn summary(answer: &RewardAnswer) -> (u64, u64, u64) {

@@ -6,10 +6,11 @@ use connects::domain::ids::{AccountId, JobId, PersonId, Reason, Seq};
 use connects::domain::journal::Entry;
 use connects::domain::key::IdempotencyKey;
 use connects::domain::policy::{BUILT_IN, Policy};
+use connects::domain::refusal::Refusal;
 use connects::domain::spend::SpendCommand;
 use connects::domain::time::{self, Time};
 use connects::domain::units::Connects;
-use connects::ledger::{Context, Ledger};
+use connects::ledger::{Context, Error, Ledger};
 use connects::store::Store;
 use connects_local::emulator::{self, Emulator};
 use connects_local::project::Project;
@@ -32,6 +33,14 @@ pub struct Table {
 /// Whether figures of consumed capacity are right here. They are on the embedded stand-in only.
 pub fn capacity_is_right() -> bool {
     named_store().is_none()
+}
+
+/// Why something was refused, which it has to be.
+pub fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
+    match answer {
+        Err(Error::Refused(refusal)) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's own switch")]
