@@ -4,9 +4,8 @@ use connects::domain::account::{Kind, Plan};
 use connects::domain::ids::PromoCode;
 use connects::domain::promo::{Discount, Offer, PromoKind, Terms};
 use connects::domain::refusal::{Invalid, Refusal};
-use connects::domain::units::Money;
 use connects::http::input::{
-    Fields, both, connects, each, instant, integer, money_up_to, text, word,
+    Fields, both, connects, each, instant, integer, money_from, text, word,
 };
 use connects::http::{self, Answer, App, Problem, Request, Scope};
 
@@ -79,7 +78,7 @@ pub fn terms(mut body: Fields) -> Result<Terms, Problem> {
     let kind = body.required("kind", word());
     let quantity = body.optional("quantity", connects());
     let percent_off = body.optional("percent_off", integer(1..=100));
-    let amount_off = body.optional("amount_off", money_up_to(MAX_AMOUNT_OFF));
+    let amount_off = body.optional("amount_off", money_from(1, MAX_AMOUNT_OFF));
     let valid_from = body.required("valid_from", instant());
     let valid_until = body.required("valid_until", instant());
     let max_redemptions = body.optional("max_redemptions", integer(1..=MAX_REDEMPTIONS));
@@ -108,10 +107,6 @@ pub fn terms(mut body: Fields) -> Result<Terms, Problem> {
         }
         (Some(PromoKind::Discount), _, Some(Some(_)), Some(Some(_))) => {
             body.refuse(Invalid::field("amount_off", "can't go with percent_off"));
-        }
-        (_, _, _, Some(Some(Money { amount: 0, .. }))) => {
-            let nothing = Invalid::range("amount_off.amount", 0, 1, MAX_AMOUNT_OFF);
-            nothing.into_iter().for_each(|invalid| body.refuse(invalid));
         }
         _ => {}
     }
@@ -153,6 +148,7 @@ fn goes_with(kind: PromoKind, member: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use connects::domain::units::Connects;
+    use connects::domain::units::Money;
 
     use super::*;
 

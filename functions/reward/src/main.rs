@@ -3,7 +3,7 @@
 use connects::domain::ids::JobId;
 use connects::domain::policy::Policy;
 use connects::domain::reward::{Client, RewardCommand};
-use connects::http::input::{Fields, both, integer, money_up_to, object, text, word};
+use connects::http::input::{Fields, both, integer, money_from, object, text, word};
 use connects::http::{self, Answer, App, Problem, Request, Scope};
 
 /// More than anybody has hired.
@@ -56,7 +56,7 @@ pub fn command(mut body: Fields, policy: &Policy) -> Result<RewardCommand, Probl
 
 fn client(mut client: Fields) -> Result<Client, Problem> {
     let hires = client.required("hires", integer(0..=MAX_HIRES));
-    let spend = client.required("spend", money_up_to(MAX_SPEND));
+    let spend = client.required("spend", money_from(0, MAX_SPEND));
     client.finish(|| {
         Some(Client {
             hires: hires?.unsigned_abs(),

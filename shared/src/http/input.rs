@@ -392,13 +392,13 @@ pub fn object<T: 'static>(
 
 /// `{"amount": 150, "currency": "USD"}`
 pub fn money() -> Reader<impl Read<Money>> {
-    money_up_to(MAX_MONEY)
+    money_from(0, MAX_MONEY)
 }
 
-/// The same, of up to so many minor units.
-pub fn money_up_to(most: i64) -> Reader<impl Read<Money>> {
+/// The same, of so many minor units.
+pub fn money_from(least: i64, most: i64) -> Reader<impl Read<Money>> {
     object(move |mut fields| {
-        let amount = fields.required("amount", integer(0..=most));
+        let amount = fields.required("amount", integer(least..=most));
         let currency = fields.required("currency", currency());
         fields.finish(|| {
             Some(Money {

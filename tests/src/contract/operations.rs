@@ -184,6 +184,7 @@ impl Operation {
     }
 
     fn leads_to(self, leads_to: &'static [&'static str]) -> Self {
+        assert!(self.leads_to.is_empty(), "{} leads elsewhere", self.id);
         Self { leads_to, ..self }
     }
 
@@ -297,17 +298,7 @@ pub fn operations() -> Vec<Operation> {
                 "purchase",
                 "propose",
                 "redeem",
-                "turnBadgeOn",
             ])
-            .leads_to(&["getPurchase", "chargeBack"])
-            .leads_to(&[
-                "getProposal",
-                "withdrawProposal",
-                "decideProposal",
-                "bid",
-                "noteInteraction",
-            ])
-            .leads_to(&["getBadge", "turnBadgeOff"])
             .refuses(&["account_exists"]),
             O::new(
                 ("PATCH", ACCOUNT),
@@ -364,6 +355,7 @@ pub fn operations() -> Vec<Operation> {
                 of::<PurchaseView>,
             )
             .body(function::purchase::command)
+            .leads_to(&["getPurchase", "chargeBack"])
             .needs_a_key()
             .refuses(&[
                 "payment_declined",
@@ -479,6 +471,13 @@ pub fn operations() -> Vec<Operation> {
                 of::<ProposalView>,
             )
             .body(|body| function::spend::proposals::command(body, true))
+            .leads_to(&[
+                "getProposal",
+                "withdrawProposal",
+                "decideProposal",
+                "bid",
+                "noteInteraction",
+            ])
             .takes_a_key()
             .refuses(&[
                 "job_not_found",
@@ -619,6 +618,7 @@ pub fn operations() -> Vec<Operation> {
                 of::<BadgeView>,
             )
             .body(function::badge::max_weekly)
+            .leads_to(&["getBadge", "turnBadgeOff"])
             .refuses(&["account_suspended", "in_debt"]),
             O::new(
                 ("GET", "/v1/accounts/{account_id}/availability-badge"),

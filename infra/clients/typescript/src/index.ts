@@ -2,8 +2,9 @@
  * A typed client of the Connects API: openapi-fetch over the types of the contract, and patience.
  *
  * Every call resolves to `{ data }` or `{ error }`. `error` is a problem of the contract, and its type
- * lists exactly those that the route can answer: switch on `error.code`. What is no answer of the
- * ledger at all is thrown, as `Unanswered`.
+ * lists exactly those that the route can answer: switch on `error.code`; nothing was done then. Where it is
+ * not known whether the request was carried out, be it that nothing came back or that the ledger itself could
+ * not say (`busy`, `internal`), `Unanswered` is thrown, with the key to send it again under.
  *
  * A request that changes something is sent under an idempotency key, and under the same one each time
  * it is tried again: it happens once, however often it takes.
@@ -39,7 +40,7 @@ const KEY = 'Idempotency-Key';
 /** The methods whose routes take one. */
 const CHANGES = new Set(['POST', 'PUT', 'PATCH']);
 
-/** Nothing was done, or trying again under the same key finds what was. */
+/** Answers after which trying again under the same key brings it about, or finds what was. */
 const PASSING = new Set([429, 502, 503, 504]);
 
 /** The first pause between attempts and the longest, in milliseconds; each is twice the one before. */
@@ -71,7 +72,7 @@ export function connects(settings: Settings): Connects {
   return createClient<Routes, Json>({ baseUrl: settings.baseUrl, fetch: patient(settings) });
 }
 
-/** Nothing came back that the ledger said: whether the request was carried out is not known. */
+/** Whether the request was carried out is not known. */
 export class Unanswered extends Error {
   override readonly name = 'Unanswered';
 
@@ -128,10 +129,8 @@ function patient({ token, attemptMs = 10_000, deadlineMs = 30_000 }: Settings) {
       request.headers.set(KEY, crypto.randomUUID());
     }
     for (let pause = PAUSES.first; ; pause = Math.min(2 * pause, PAUSES.longest)) {
-      const bearer = typeof token === 'string' ? token : await token();
-      request.headers.set('Authorization', `Bearer ${bearer}`);
       const left = Math.max(0, deadline - performance.now());
-      const answer = await attempt(request, Math.ceil(Math.min(attemptMs, left)));
+      const answer = await attempt(request, token, Math.ceil(Math.min(attemptMs, left)));
 
       const again = answer instanceof Response ? PASSING.has(answer.status) : true;
       const wait = Math.max(pause * (0.5 + Math.random() / 2), retryAfter(answer));
@@ -145,9 +144,17 @@ function patient({ token, attemptMs = 10_000, deadlineMs = 30_000 }: Settings) {
 }
 
 /** One attempt: the answer with all of its body, or what went wrong on the way. */
-async function attempt(request: Request, ms: number): Promise<Response | Error> {
+async function attempt(request: Request, token: Settings['token'], ms: number): Promise<Response | Error> {
+  // Not `AbortSignal.any` and `AbortSignal.timeout`: Node 20 may collect such signals before they are given.
+  const attempt = new AbortController();
+  const timer = setTimeout(() => attempt.abort(new Error(`nothing within ${ms} ms`)), ms);
+  const stop = () => attempt.abort(request.signal.reason);
+  request.signal.addEventListener('abort', stop);
   try {
-    const signal = AbortSignal.any([request.signal, AbortSignal.timeout(ms)]);
+    request.signal.throwIfAborted();
+    const { signal } = attempt;
+    const bearer = typeof token === 'string' ? token : await unlessAborted(signal, token());
+    request.headers.set('Authorization', `Bearer ${bearer}`);
     const answer = await fetch(request.clone(), { signal });
     // A connection may break in the middle of the body, and that is to be tried again too.
     const body = await answer.arrayBuffer();
@@ -155,18 +162,22 @@ async function attempt(request: Request, ms: number): Promise<Response | Error> 
   } catch (error) {
     request.signal.throwIfAborted();
     return error instanceof Error ? error : new Error(String(error));
+  } finally {
+    clearTimeout(timer);
+    request.signal.removeEventListener('abort', stop);
   }
 }
 
-/** The answer, if it is one of the ledger's and not of something that stands before it. */
+/** The answer, if the ledger said what became of the request. */
 async function said(request: Request, answer: Response | Error): Promise<Response> {
   const what = `${request.method} ${request.url}`;
   const key = request.headers.get(KEY);
   if (answer instanceof Error) {
     throw new Unanswered(`${what}: ${answer.message}`, key, { cause: answer });
   }
-  const problem = answer.headers.get('Content-Type')?.startsWith('application/problem+json');
-  if (!answer.ok && !problem) {
+  const type = answer.headers.get('Content-Type')?.split(';')[0] ?? '';
+  const ours = answer.ok ? ['application/json', 'text/csv'] : ['application/problem+json'];
+  if (answer.status >= 500 || !ours.includes(type)) {
     const words = (await answer.text()).slice(0, 200);
     throw new Unanswered(`${what}: ${answer.status}: ${words}`, key);
   }
@@ -185,12 +196,23 @@ function retryAfter(answer: Response | Error): number {
 
 /** Waits, unless whoever called gives up. */
 function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const waited = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  return unlessAborted(signal, waited).finally(() => clearTimeout(timer));
+}
+
+/** What that comes to, unless the signal is given before. */
+function unlessAborted<T>(signal: AbortSignal, work: T | Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal.reason as Error);
-    };
+    const stop = () => reject(signal.reason as Error);
+    if (signal.aborted) {
+      return stop();
+    }
     signal.addEventListener('abort', stop, { once: true });
+    Promise.resolve(work)
+      .then(resolve, reject)
+      .finally(() => signal.removeEventListener('abort', stop));
   });
 }

@@ -396,7 +396,8 @@ export interface paths {
          *     `price` is what is charged and `discount` what a code took off: together they are the whole price. `bonus` are the
          *     Connects that a code brings on top of `quantity`; they come in a lot of their own, under an entry `promo_bonus` of
          *     reference `promo:SPRING-26`, in the transaction that credits the purchase. `lot_id` is the lot of what was bought. All of
-         *     it is fixed when the purchase begins, so a retry is told the same when the code has expired or is used up; of a declined
+         *     it is fixed when the purchase begins, so a retry is told the same when the code has expired or is used up (while the account has no guesses left it
+         *     is `rate_limited`, as any purchase with a code); of a declined
          *     purchase it is what would have been. A price of 0 is `paid` at once and the payment method is not asked.
          *
          *     A code of kind `bonus` or `discount` is redeemed when the purchase begins, once for each account. A purchase that is
@@ -406,8 +407,8 @@ export interface paths {
          *     `promo_exhausted`; then nothing was begun or charged.
          *
          *     The sandbox's payment methods: `sandbox_approve` (taken if none is named), `sandbox_decline`,
-         *     `sandbox_timeout` (charged, but the answer is lost: pending, and paid when asked again) and `sandbox_late`
-         *     (pending, and paid when asked again). Any other: 422 `invalid_field`.
+         *     `sandbox_timeout` (charged, but the answer is lost: pending, and paid when the schedule asks again) and `sandbox_late`
+         *     (pending, and paid when the schedule asks again). Any other: 422 `invalid_field`.
          */
         post: operations["purchase"];
         delete?: never;

@@ -52,7 +52,6 @@ for (const [status, code] of [
   [401, 'unauthenticated'],
   [409, 'insufficient_connects'],
   [422, 'idempotency_key_reused'],
-  [500, 'internal'],
 ] as const) {
   test(`${status} ${code} is an answer`, bounded, () =>
     against([refuses(status, code)], async (baseUrl, seen) => {
@@ -120,10 +119,36 @@ test('who is told to wait past the deadline does not', bounded, () =>
     assert.equal(seen.length, 1);
   }));
 
-test('at the deadline the last refusal is the answer; pauses grow until then', bounded, () =>
+test('500 internal is no answer, and is not tried again', bounded, () =>
+  against([refuses(500, 'internal')], async (baseUrl, seen) => {
+    const api = connects({ baseUrl, token: 't' });
+    await assert.rejects(spend(api), (thrown) => thrown instanceof Unanswered && thrown.key === seen[0]?.key);
+    assert.equal(seen.length, 1);
+  }));
+
+test('a page that is no JSON is no answer', bounded, () =>
+  against([answers(200, {}, { 'Content-Type': 'text/html' })], async (baseUrl, seen) => {
+    const thrown = await spend(connects({ baseUrl, token: 't' })).catch((thrown: unknown) => thrown);
+    assert(thrown instanceof Unanswered && thrown.key === seen[0]?.key);
+  }));
+
+test('a token that can not be made is no answer; the next attempt makes one', bounded, () =>
+  against([BUSY, DONE], async (baseUrl, seen) => {
+    let made = 0;
+    const token = () => (++made === 2 ? Promise.reject(new Error('the identity provider is away')) : 't');
+    await must(spend(connects({ baseUrl, token })));
+    assert.equal(new Set(seen.map(({ key }) => key)).size, 1);
+    const never = connects({ baseUrl, token: () => new Promise(() => {}), attemptMs: 100, deadlineMs: 1_500 });
+    const ms = await took(() => assert.rejects(spend(never), Unanswered));
+    assert.ok(ms < PATIENT, `${ms}`);
+  }));
+
+test('who is busy until the deadline has not answered, and the key is told; pauses grow until then', bounded, () =>
   against([BUSY], async (baseUrl, seen) => {
     const api = connects({ baseUrl, token: 't', deadlineMs: 2_000 });
-    const ms = await took(async () => assert.equal((await spend(api)).error?.code, 'busy'));
+    const ms = await took(() =>
+      assert.rejects(spend(api), (thrown) => thrown instanceof Unanswered && thrown.key === seen[0]?.key),
+    );
     assert.ok(ms < PATIENT, `${ms}`);
     // Pauses of at least 50, 100, 200, 400 and 800 milliseconds; the last second is too short to begin.
     assert.ok(seen.length >= 2 && seen.length <= 5, `${seen.length}`);
