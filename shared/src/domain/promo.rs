@@ -946,6 +946,8 @@ mod tests {
             slots: None,
         };
         let command = RedeemCommand { code: code() };
+        let admitted = command.admitted(&draft, &facts);
+        assert_eq!(admitted, Err(Refusal::AccountSuspended));
         let refused = command.plan(draft, None, &facts);
         assert_eq!(refused, Err(Refusal::AccountSuspended.into()));
     }

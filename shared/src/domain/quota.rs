@@ -177,6 +177,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn each_quota_has_a_bucket_of_its_own() {
+        let names = [Quota::History, Quota::Guesses].map(Quota::as_str);
+        assert_eq!(names, ["history", "guesses"]);
+    }
+
     /// Takes one at that millisecond; the seconds to wait where there is none.
     fn taken(rate: Rate, bucket: &mut Option<Bucket>, ms: i64) -> Result<(), u64> {
         match rate.take(*bucket, at(ms)) {
