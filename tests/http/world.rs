@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use connects_local::project::Project;
 use connects_local::template::{self, Template};
 use connects_tests::client::Request;
-use connects_tests::contract::operations;
+use connects_tests::contract::{names, operations};
 use connects_tests::holder::Holder;
 use connects_tests::stack::{Stack, fresh, fresh_code, instant};
 use reqwest::Method;
@@ -104,11 +104,7 @@ impl Route {
     pub fn of_template(&self, template: &Template) -> template::Route {
         let (path, _) = self.path.split_once('?').unwrap_or((&self.path, ""));
         let is_it = |route: &&template::Route| {
-            let mut parts = route.path.split('/').zip(path.split('/'));
-            let same_length = route.path.split('/').count() == path.split('/').count();
-            route.method == self.method.as_str()
-                && same_length
-                && parts.all(|(named, part)| named == part || named.starts_with('{'))
+            route.method == self.method.as_str() && names(&route.path, path)
         };
         let named = template.routes.iter().filter(is_it);
         // `plan-changes/preview` is none of `plan-changes/{id}`: the fewest names are meant.

@@ -16,7 +16,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-pub use check::Contract;
+pub use check::{Contract, names};
 pub use operations::{Input, Operation, operations};
 use page::Page;
 use problems::{Known, known};

@@ -5,15 +5,12 @@ use connects::domain::ids::PromoCode;
 use connects::domain::promo::{Discount, Offer, PromoKind, Terms};
 use connects::domain::refusal::{Invalid, Refusal};
 use connects::http::input::{
-    Fields, both, connects, each, instant, integer, money_from, text, word,
+    Fields, MAX_MONEY, both, connects, each, instant, integer, money_from, text, word,
 };
 use connects::http::{self, Answer, App, Problem, Request, Scope};
 
 /// The most redemptions that a limit may allow.
 const MAX_REDEMPTIONS: i64 = 1_000_000_000;
-
-/// The most that a discount may take off, in minor units: a million units of a currency.
-const MAX_AMOUNT_OFF: i64 = 100_000_000;
 
 /// The longest validity of a code's lots, in days: ten years.
 const MAX_LOT_DAYS: i64 = 3_650;
@@ -78,7 +75,7 @@ pub fn terms(mut body: Fields) -> Result<Terms, Problem> {
     let kind = body.required("kind", word());
     let quantity = body.optional("quantity", connects());
     let percent_off = body.optional("percent_off", integer(1..=100));
-    let amount_off = body.optional("amount_off", money_from(1, MAX_AMOUNT_OFF));
+    let amount_off = body.optional("amount_off", money_from(1, MAX_MONEY));
     let valid_from = body.required("valid_from", instant());
     let valid_until = body.required("valid_until", instant());
     let max_redemptions = body.optional("max_redemptions", integer(1..=MAX_REDEMPTIONS));
@@ -147,8 +144,7 @@ fn goes_with(kind: PromoKind, member: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use connects::domain::units::Connects;
-    use connects::domain::units::Money;
+    use connects::domain::units::{Connects, Money};
 
     use super::*;
 

@@ -36,7 +36,7 @@ pub const MAX_BODY: usize = 64 * 1024;
 pub const MAX_CONNECTS: i64 = 1_000_000;
 
 /// The most money that a request may name, in minor units: a million units of a currency.
-const MAX_MONEY: i64 = 100_000_000;
+pub const MAX_MONEY: i64 = 100_000_000;
 
 /// Fields on their way into a command: read one by one, each at most once; what nobody asked for
 /// is refused at the end.

@@ -22,6 +22,13 @@ fn is_the_gateways(status: u16, body: &Value) -> bool {
     status >= 400 && members.is_some_and(|names| names == ["message"])
 }
 
+/// Whether a path is one of those that a path with names in braces stands for.
+pub fn names(named: &str, path: &str) -> bool {
+    let mut parts = named.split('/').zip(path.split('/'));
+    named.split('/').count() == path.split('/').count()
+        && parts.all(|(named, part)| named == part || named.starts_with('{'))
+}
+
 impl Contract {
     /// The one of this code.
     pub fn get() -> &'static Self {
@@ -45,16 +52,13 @@ impl Contract {
     /// The path of the document that a request's path is one of, if there is one.
     fn path(&self, method: &str, path: &str) -> Option<&str> {
         let path = path.split('?').next().unwrap_or(path);
-        let fits = |named: &&String| {
-            let mut parts = named.split('/').zip(path.split('/'));
-            named.split('/').count() == path.split('/').count()
-                && parts.all(|(named, part)| named == part || named.starts_with('{'))
-        };
         let paths = self.document["paths"].as_object()?;
         let known = paths
             .iter()
             .filter(|(_, methods)| methods.get(method).is_some());
-        let known = known.map(|(path, _)| path).filter(fits);
+        let known = known
+            .map(|(path, _)| path)
+            .filter(|named| names(named, path));
         // `plan-changes/preview` is none of `plan-changes/{id}`: the fewest names are meant.
         known
             .min_by_key(|path| path.matches('{').count())
