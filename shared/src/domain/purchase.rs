@@ -361,6 +361,7 @@ mod tests {
             code: PromoCode::try_new("MORE").unwrap(),
             slot: 0,
             version: 1,
+            single_use: None,
         };
         let discount = Money {
             amount: discount,

@@ -29,18 +29,19 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Up
 use serde::Serialize;
 
 use crate::defect::{Defect, present};
+use crate::domain::codes::Batch;
 use crate::domain::draft::{Guard, LotWrite, Plan, ProfileWrite};
 use crate::domain::email::Email;
 use crate::domain::hold::Hold;
-use crate::domain::ids::{AccountId, OperationId, PromoCode};
+use crate::domain::ids::{AccountId, PromoCode};
 use crate::domain::promo::{Promo, Redemption, Slot};
 use crate::domain::purchase::Purchase;
 use crate::domain::receipt::Answered;
 use crate::domain::time::{self, Time};
 
 use super::items::{
-    EntryItem, HoldItem, Item, LotItem, ProfileItem, ReceiptItem, RedemptionItem, number, text,
-    to_item,
+    EntryItem, HoldItem, Item, LotItem, ProfileItem, ReceiptItem, RedemptionItem, UsedItem, number,
+    text, to_item,
 };
 use super::meter::Access;
 use super::{DueKind, Owner, Store, StoreError, broken, keys};
@@ -124,6 +125,15 @@ impl Store {
         slots: &[Slot],
         were: Option<&[Slot]>,
     ) -> Result<(), StoreError> {
+        self.transact(self.promo_actions(promo, slots, were)?).await
+    }
+
+    fn promo_actions(
+        &self,
+        promo: &Promo,
+        slots: &[Slot],
+        were: Option<&[Slot]>,
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
         let item = to_item(keys::promo(&promo.code), keys::PROMO.to_owned(), promo)?;
         let terms = match were {
             None => self.put_if(item, IS_NEW),
@@ -145,9 +155,38 @@ impl Store {
                 ),
             }
         });
-        let actions = std::iter::once(terms)
-            .chain(counters)
-            .collect::<Result<Vec<_>, _>>()?;
+        std::iter::once(terms).chain(counters).collect()
+    }
+
+    /// Writes down a promo with its single-use codes, where there is none of that name. What the codes
+    /// follow from is deleted some time after it may not be told any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when there is one.
+    pub async fn put_codes(&self, batch: &Batch) -> Result<(), StoreError> {
+        let (promo, slots) = &batch.state;
+        let mut export = to_item(
+            keys::promo(&promo.code),
+            keys::EXPORT.to_owned(),
+            &batch.export,
+        )?;
+        let ttl = number(batch.export.shown_until.timestamp());
+        export.insert("ttl".to_owned(), ttl);
+        let pages = batch.pages.iter().enumerate().map(|(n, page)| {
+            let marks = AttributeValue::B(page.marks().into());
+            let item = HashMap::from([
+                (
+                    "pk".to_owned(),
+                    text(keys::codes_page(&promo.code, n as u32)),
+                ),
+                ("sk".to_owned(), text(keys::CODES)),
+                ("marks".to_owned(), marks),
+            ]);
+            self.put_if(item, IS_NEW)
+        });
+        let mut actions = self.promo_actions(promo, slots, None)?;
+        actions.push(self.put_if(export, IS_NEW)?);
+        actions.extend(pages.collect::<Result<Vec<_>, _>>()?);
         self.transact(actions).await
     }
 
@@ -169,13 +208,15 @@ impl Store {
             };
             let code = keys::redemption(&promo.redemption.code);
             let marker = to_item(keys::account(account), code, &marker)?;
-            return self
-                .transact(vec![
-                    self.purchase_action(account, purchase)?,
-                    self.put_if(marker, IS_NEW)?,
-                    self.redemption_action(&promo.redemption)?,
-                ])
-                .await;
+            let mut actions = vec![
+                self.purchase_action(account, purchase)?,
+                self.put_if(marker, IS_NEW)?,
+                self.redemption_action(&promo.redemption)?,
+            ];
+            if let Some(code) = &promo.redemption.single_use {
+                actions.push(self.code_used(account, code)?);
+            }
+            return self.transact(actions).await;
         }
         let request = self
             .put_request(purchase_item(account, purchase)?, IS_NEW, None)
@@ -198,13 +239,18 @@ impl Store {
     ) -> Result<(), StoreError> {
         let promo = purchase.promo.as_ref();
         if let Some(promo) = promo.filter(|_| !present(Defect::CodeKept)) {
-            return self
-                .transact(vec![
-                    self.purchase_action(account, purchase)?,
-                    self.marker_gone(account, &promo.redemption.code, &purchase.id)?,
-                    self.redemption_back(&promo.redemption)?,
-                ])
-                .await;
+            let (taken, by) = (&promo.redemption, text(purchase.id.as_str()));
+            let marker = (keys::account(account), keys::redemption(&taken.code));
+            let mut actions = vec![
+                self.purchase_action(account, purchase)?,
+                self.delete(marker, "purchase_id", by)?,
+                self.redemption_back(taken)?,
+            ];
+            if let Some(code) = &taken.single_use {
+                let used = (keys::promo(code), keys::USED.to_owned());
+                actions.push(self.delete(used, "account_id", text(account.as_str()))?);
+            }
+            return self.transact(actions).await;
         }
         let (condition, names, values) = purchase_condition(purchase);
         let request = self
@@ -254,18 +300,32 @@ impl Store {
         )
     }
 
-    fn marker_gone(
+    /// Uses a single-use code up, if nobody has.
+    fn code_used(
         &self,
         account: &AccountId,
         code: &PromoCode,
-        purchase: &OperationId,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let used = UsedItem {
+            account_id: account,
+        };
+        let item = to_item(keys::promo(code), keys::USED.to_owned(), &used)?;
+        self.put_if(item, IS_NEW)
+    }
+
+    /// Deletes an item, if one of its attributes is what it was.
+    fn delete(
+        &self,
+        (pk, sk): (String, String),
+        name: &str,
+        was: AttributeValue,
     ) -> Result<TransactWriteItem, StoreError> {
         Delete::builder()
             .table_name(&self.table)
-            .key("pk", text(keys::account(account)))
-            .key("sk", text(keys::redemption(code)))
-            .condition_expression("purchase_id = :purchase")
-            .expression_attribute_values(":purchase", text(purchase.as_str()))
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+            .condition_expression(format!("{name} = :was"))
+            .expression_attribute_values(":was", was)
             .build()
             .map(|delete| TransactWriteItem::builder().delete(delete).build())
             .map_err(rejected)
@@ -319,15 +379,10 @@ impl Store {
                 "remaining = :was",
                 [(":now", number(lot.remaining())), (":was", number(was))],
             ),
-            LotWrite::Delete { birth, was } => Delete::builder()
-                .table_name(&self.table)
-                .key("pk", text(keys::account(account)))
-                .key("sk", text(keys::lot(birth)))
-                .condition_expression("remaining = :was")
-                .expression_attribute_values(":was", number(was))
-                .build()
-                .map(|delete| TransactWriteItem::builder().delete(delete).build())
-                .map_err(rejected),
+            LotWrite::Delete { birth, was } => {
+                let lot = (keys::account(account), keys::lot(birth));
+                self.delete(lot, "remaining", number(was))
+            }
         }
     }
 
@@ -421,6 +476,7 @@ impl Store {
                 self.put_if(item, IS_NEW)
             }
             Guard::Redemption(taken) => self.redemption_action(taken),
+            Guard::CodeUsed(code) => self.code_used(account, code),
             Guard::Proposal(proposal) => self.proposal_action(proposal),
             Guard::Hold(hold) => {
                 let (condition, values) = follows(hold.revision);
