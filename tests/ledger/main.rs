@@ -22,5 +22,6 @@ mod questions;
 mod quotas;
 mod receipts;
 mod rewards;
+mod single_use;
 mod sweeps;
 mod torn;

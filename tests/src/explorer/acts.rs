@@ -10,7 +10,7 @@ use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::policy::{BUILT_IN, Policy};
-use connects::domain::promo::{Offer, Terms};
+use connects::domain::promo::Terms;
 use connects::domain::proposal::ProposeCommand;
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
@@ -23,7 +23,7 @@ use connects::payments::Sandbox;
 use futures::future::{FutureExt, LocalBoxFuture};
 
 use super::{auctions, badges, holds, market};
-use crate::table::{at, instant, spend};
+use crate::table::{at, grant, instant, spend};
 
 /// When the account was opened, and the fixed part of its life went by.
 const OPENED: &str = "2025-01-10T12:00:00Z";
@@ -345,15 +345,8 @@ fn earlier_purchase() -> OperationId {
 pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
     let wanted = |kind| acts.iter().any(|act| act.kind == kind);
     let terms = Terms {
-        offer: Offer::Grant {
-            quantity: Connects::new(7),
-        },
-        valid_from: instant(OPENED),
-        valid_until: instant(AHEAD),
         max_redemptions: Some(1),
-        kinds: None,
-        plans: None,
-        lot_valid_days: None,
+        ..grant(7)
     };
     if wanted(Deed::Redeem) || wanted(Deed::RedeemElsewhere) {
         ledger
