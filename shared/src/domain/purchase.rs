@@ -11,6 +11,7 @@ use super::promo::Reservation;
 use super::refusal::Refusal;
 use super::time::{self, Time};
 use super::units::{Connects, Money};
+use crate::defect::{Defect, present};
 
 /// Where a purchase stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -144,8 +145,12 @@ impl Purchase {
     /// The same with a code, whose discount comes off the price.
     #[must_use]
     pub fn reserving(self, promo: Reservation) -> Self {
+        let price = match present(Defect::DiscountForgotten) {
+            false => self.price.less(&promo.discount),
+            true => self.price.clone(),
+        };
         Self {
-            price: self.price.less(&promo.discount),
+            price,
             promo: Some(promo),
             ..self
         }
