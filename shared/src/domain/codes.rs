@@ -2,12 +2,11 @@
 //!
 //! `SPRING-22BKA-…`: the promo's name and fifteen characters, of which three number the code and
 //! twelve, 60 bits, can't be guessed. Of each code a mark is kept, its hash, on a page that its
-//! number leads to. The codes themselves follow from a secret, kept for as long as a retry may be
-//! answered as its first try was: afterwards nobody can list them again, whatever they read.
+//! number leads to. The codes themselves follow from random bytes, which are kept for as long as a retry
+//! may be answered as its first try was, and from the request's idempotency key, which is not: so the
+//! same request can be told them again, and whoever reads the table can't make them.
 //!
 //! What is compared is hashes, so how long it takes tells nothing that would help to find a code.
-
-use std::fmt;
 
 use chrono::TimeDelta;
 use data_encoding::HEXLOWER;
@@ -147,24 +146,46 @@ fn mark(code: &PromoCode) -> [u8; MARK] {
     std::array::from_fn(|n| digest[n])
 }
 
-/// What a batch of codes follows from.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Random bytes that codes follow from, together with an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub struct Salt(String);
 
-impl Secret {
-    /// Of random bytes, fit for cryptography.
+impl Salt {
+    /// Of bytes that are fit for cryptography.
     pub fn of(random: &[u8; 32]) -> Self {
         Self(HEXLOWER.encode(random))
     }
 
+    /// What tells the key again without telling what it is.
+    fn mark(&self, key: &IdempotencyKey) -> String {
+        HEXLOWER.encode(&self.digest(b'k', key))
+    }
+
+    fn secret(&self, key: &IdempotencyKey) -> Secret {
+        Secret(self.digest(b's', key))
+    }
+
+    fn digest(&self, purpose: u8, key: &IdempotencyKey) -> [u8; 32] {
+        let digest = Sha256::new()
+            .chain_update([purpose])
+            .chain_update(&self.0)
+            .chain_update(key.as_str());
+        digest.finalize().into()
+    }
+}
+
+/// What a batch of codes follows from. It is kept nowhere.
+struct Secret([u8; 32]);
+
+impl Secret {
     fn codes(&self, promo: &PromoCode, count: u32) -> Result<Vec<PromoCode>, Invalid> {
         (0..count).map(|number| self.code(promo, number)).collect()
     }
 
     fn code(&self, promo: &PromoCode, number: u32) -> Result<PromoCode, Invalid> {
         let digest = Sha256::new()
-            .chain_update(&self.0)
+            .chain_update(self.0)
             .chain_update(number.to_be_bytes())
             .finalize();
         let digits = [number >> 10, number >> 5, number].map(|digit| (digit % 32) as usize);
@@ -179,13 +200,6 @@ impl Secret {
             .flat_map(|group| std::iter::once(&'-').chain(group))
             .collect();
         PromoCode::try_new(&format!("{promo}{tail}"))
-    }
-}
-
-/// It is no secret where it is logged.
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
     }
 }
 
@@ -204,10 +218,10 @@ pub struct CodesCommand {
 pub struct Export {
     /// What it asked for.
     pub fingerprint: Fingerprint,
-    /// The idempotency key it came under.
-    pub key: IdempotencyKey,
-    /// What the codes follow from.
-    pub secret: Secret,
+    /// What its idempotency key is known by.
+    pub key_mark: String,
+    /// What the codes follow from together with the key.
+    pub salt: Salt,
     /// From when on they are not shown any more.
     #[serde(with = "time::as_text")]
     pub shown_until: Time,
@@ -238,7 +252,7 @@ impl CodesCommand {
         &self,
         promo: &PromoCode,
         key: &IdempotencyKey,
-        secret: Secret,
+        salt: Salt,
         now: Time,
         policy: &PromoPolicy,
     ) -> Result<(CodesAnswer, Batch), Refusal> {
@@ -250,11 +264,11 @@ impl CodesCommand {
         let (plain, slots) = set_terms(promo, self.terms.clone(), None)?;
         let export = Export {
             fingerprint: self.fingerprint(),
-            key: key.clone(),
-            secret,
+            key_mark: salt.mark(key),
+            salt,
             shown_until: now + TimeDelta::minutes(policy.codes_shown_minutes.into()),
         };
-        let answer = export.answer(promo, self.count)?;
+        let answer = export.answer(promo, key, self.count)?;
         let pages = answer.codes.chunks(MARKS_PER_PAGE as usize);
         let batch = Batch {
             pages: pages.map(Page::of).collect(),
@@ -288,22 +302,27 @@ impl CodesCommand {
                 existing: existing.unwrap_or_default(),
             }
         };
-        let ours = export.filter(|export| export.key == *key);
+        let ours = export.filter(|export| export.key_mark == export.salt.mark(key));
         let ours = ours.ok_or_else(exists)?;
         ours.fingerprint.must_be(&self.fingerprint())?;
         match now < ours.shown_until {
-            true => Ok(ours.answer(&promo.code, self.count)?),
+            true => Ok(ours.answer(&promo.code, key, self.count)?),
             false => Err(exists()),
         }
     }
 }
 
 impl Export {
-    fn answer(&self, promo: &PromoCode, count: u32) -> Result<CodesAnswer, Invalid> {
+    fn answer(
+        &self,
+        promo: &PromoCode,
+        key: &IdempotencyKey,
+        count: u32,
+    ) -> Result<CodesAnswer, Invalid> {
         Ok(CodesAnswer {
             code: promo.clone(),
             shown_until: self.shown_until,
-            codes: self.secret.codes(promo, count)?,
+            codes: self.salt.secret(key).codes(promo, count)?,
         })
     }
 }
@@ -371,8 +390,8 @@ mod tests {
 
     fn made(promo: &str, count: u32) -> Result<(CodesAnswer, Batch), Refusal> {
         let policy = built_in().promos;
-        let secret = Secret::of(&[7; 32]);
-        command(count).plan(&name(promo), &key("k"), secret, at(NOW), &policy)
+        let salt = Salt::of(&[7; 32]);
+        command(count).plan(&name(promo), &key("k"), salt, at(NOW), &policy)
     }
 
     #[test]
@@ -491,11 +510,28 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_makes_other_codes_and_is_never_printed() {
-        let one = Secret::of(&[7; 32]).codes(&name("SPRING"), 50).unwrap();
-        let other = Secret::of(&[8; 32]).codes(&name("SPRING"), 50).unwrap();
-        assert!(one.iter().all(|code| !other.contains(code)));
-        assert_eq!(format!("{:?}", Secret::of(&[7; 32])), "Secret(…)");
+    fn codes_follow_from_what_is_kept_and_from_the_key_which_is_not() {
+        let codes = |byte: u8, text: &str| {
+            let secret = Salt::of(&[byte; 32]).secret(&key(text));
+            secret.codes(&name("SPRING"), 50).unwrap()
+        };
+        let one = codes(7, "k");
+        assert_eq!(codes(7, "k"), one);
+        for other in [codes(8, "k"), codes(7, "l")] {
+            assert!(one.iter().all(|code| !other.contains(code)));
+        }
+        let salt = Salt::of(&[7; 32]);
+        let (_, batch) = command(3)
+            .plan(
+                &name("SPRING"),
+                &key("my-own-key"),
+                salt,
+                at(NOW),
+                &built_in().promos,
+            )
+            .unwrap();
+        let kept = serde_json::to_string(&batch.export).unwrap();
+        assert!(!kept.contains("my-own-key"), "{kept}");
     }
 
     #[test]

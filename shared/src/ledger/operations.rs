@@ -2,7 +2,7 @@
 
 use super::{Attempt, Context, Error, Fault, Ledger, Outcome, known_by};
 use crate::defect::{Defect, present};
-use crate::domain::codes::{CodesAnswer, CodesCommand, Place, Secret};
+use crate::domain::codes::{CodesAnswer, CodesCommand, Place, Salt};
 use crate::domain::ids::{AccountId, Operation, PromoCode};
 use crate::domain::key::IdempotencyKey;
 use crate::domain::promo::{
@@ -240,9 +240,9 @@ impl Ledger {
                 let answer = command.again(&state, export.as_ref(), key, context.now)?;
                 return Ok(Attempt::Done(Outcome::Replayed(answer)));
             }
-            let secret = Secret::of(&random()?);
+            let salt = Salt::of(&random()?);
             let policy = &self.policy.promos;
-            let (answer, batch) = command.plan(promo, key, secret, context.now, policy)?;
+            let (answer, batch) = command.plan(promo, key, salt, context.now, policy)?;
             self.store.put_codes(&batch).await?;
             Ok(Attempt::Done(Outcome::Applied(answer)))
         })

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use connects::domain::account::{AccountView, Amend, Kind, Open, Status};
 use connects::domain::auction;
-use connects::domain::codes::{Batch, CodesCommand, Secret};
+use connects::domain::codes::{Batch, CodesCommand, Salt};
 use connects::domain::email::Email;
 use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode};
 use connects::domain::job::{PostJob, Pricing};
@@ -323,8 +323,8 @@ fn batch() -> (Vec<PromoCode>, Batch) {
         },
     };
     let (name, policy) = (PromoCode::try_new("BATCH").unwrap(), policy().promos);
-    let secret = Secret::of(&[7; 32]);
-    let planned = command.plan(&name, &key("codes", 0), secret, instant(OPENED), &policy);
+    let salt = Salt::of(&[7; 32]);
+    let planned = command.plan(&name, &key("codes", 0), salt, instant(OPENED), &policy);
     let (answer, batch) = planned.unwrap();
     (answer.codes, batch)
 }
