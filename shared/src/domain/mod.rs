@@ -16,6 +16,7 @@ pub mod job;
 pub mod journal;
 pub mod key;
 pub mod lot;
+pub mod low_balance;
 pub mod plan_change;
 pub mod policy;
 pub mod promo;
@@ -32,4 +33,5 @@ pub mod spend;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod top_up;
 pub mod units;
