@@ -23,4 +23,5 @@ mod quotas;
 mod receipts;
 mod rewards;
 mod sweeps;
+mod top_ups;
 mod torn;

@@ -37,6 +37,15 @@ use crate::store::StoreError;
 
 use chrono::TimeDelta;
 
+/// What was read before a charge, for the first attempt to book what came of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Read<'r> {
+    /// The account.
+    pub state: &'r Account,
+    /// The top-up that the purchase was made for.
+    pub top_up: Option<&'r TopUp>,
+}
+
 /// Entries read at a time when looking for what lapsed of a lot.
 const JOURNAL_PAGE: usize = 200;
 
@@ -125,8 +134,12 @@ impl Ledger {
             ))),
             Outcome::Applied((purchase, state)) => {
                 let payment = charged(provider, &purchase).await;
+                let read = Read {
+                    state: &state,
+                    top_up: None,
+                };
                 let settled = self
-                    .settle_payment(context, account, purchase.clone(), payment, Some(&state))
+                    .settle_payment(context, account, purchase.clone(), payment, Some(read))
                     .await;
                 let purchase = match settled {
                     Ok(purchase) => purchase,
@@ -307,24 +320,24 @@ impl Ledger {
         Ok(purchase.status != PurchaseStatus::Pending)
     }
 
-    /// Brings a pending purchase to where its payment says; gives it as it stands then. A state
-    /// that was `read` before the charge serves the first attempt: the journal's lock tells if it
-    /// has gone stale.
+    /// Brings a pending purchase to where its payment says; gives it as it stands then. What was `read`
+    /// before the charge serves the first attempt: the journal's lock and the top-up's revision tell if
+    /// it has gone stale.
     pub(super) async fn settle_payment(
         &self,
         context: &Context,
         account: &AccountId,
         purchase: Purchase,
         payment: Payment,
-        read: Option<&Account>,
+        read: Option<Read<'_>>,
     ) -> Result<Purchase, Error> {
         match payment {
             Payment::Open if present(Defect::OpenIsDeclined) => {
-                self.decline(context, account, purchase).await
+                self.decline(context, account, purchase, read).await
             }
             Payment::Open => Ok(purchase),
             Payment::Paid => self.credit(context, account, purchase, read).await,
-            Payment::Declined => self.decline(context, account, purchase).await,
+            Payment::Declined => self.decline(context, account, purchase, read).await,
         }
     }
 
@@ -345,11 +358,11 @@ impl Ledger {
         context: &Context,
         account: &AccountId,
         purchase: Purchase,
-        mut read: Option<&Account>,
+        mut read: Option<Read<'_>>,
     ) -> Result<Purchase, Error> {
         self.retry(context, async |_| {
             let (state, current, top_up) = match read.take() {
-                Some(state) => (Some(state.clone()), None, None),
+                Some(read) => (Some(read.state.clone()), None, read.top_up.cloned()),
                 None => futures::try_join!(
                     self.store.load(account),
                     self.store.purchase(account, &purchase.id),
@@ -375,10 +388,14 @@ impl Ledger {
         context: &Context,
         account: &AccountId,
         purchase: Purchase,
+        mut read: Option<Read<'_>>,
     ) -> Result<Purchase, Error> {
         let declined = purchase.declined();
         self.retry(context, async |_| {
-            let top_up = self.top_up_of(account, &declined).await?;
+            let top_up = match read.take() {
+                Some(read) => read.top_up.cloned(),
+                None => self.top_up_of(account, &declined).await?,
+            };
             let top_up = top_up.map(|top_up| top_up.declined(&declined, &self.policy, context.now));
             let written = self
                 .store

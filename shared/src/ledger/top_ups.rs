@@ -8,9 +8,9 @@
 //! under its id, found again by recovery wherever it stopped; and whatever ends it, paid or declined,
 //! takes the top-up along in the same transaction.
 //!
-//! Round trips: one to look, one to begin, then the charge and two to credit or to decline.
+//! Round trips: one to look, one to begin, then the charge, and one to credit or to decline.
 
-use super::purchases::charged;
+use super::purchases::{Read, charged};
 use super::{Attempt, Context, Error, Fault, Ledger, Report, check_clock};
 use crate::domain::ids::AccountId;
 use crate::domain::purchase::PurchaseStatus;
@@ -42,12 +42,12 @@ impl Ledger {
                     return Ok(Attempt::Done(Err(Skipped::Off)));
                 };
                 check_clock(&state, context.now)?;
-                let state = settle::view(&self.policy, context.now, state);
-                let decided = match top_up.decide(&state, &self.policy, context.now) {
+                let settled = settle::view(&self.policy, context.now, state.clone());
+                let decided = match top_up.decide(&settled, &self.policy, context.now) {
                     Next::Buy { purchase, top_up } => {
                         let began = self.store.begin_purchase(account, &purchase, Some(&top_up));
                         began.await?;
-                        Ok(*purchase)
+                        Ok((*purchase, *top_up, state))
                     }
                     Next::Skip { why, top_up } => {
                         if let Some(top_up) = top_up {
@@ -59,8 +59,8 @@ impl Ledger {
                 Ok(Attempt::Done(decided))
             })
             .await?;
-        let purchase = match begun {
-            Ok(purchase) => purchase,
+        let (purchase, top_up, state) = match begun {
+            Ok(begun) => begun,
             Err(why) => {
                 tracing::info!(%account, ?why, "no top-up");
                 return Ok(Report {
@@ -70,8 +70,12 @@ impl Ledger {
             }
         };
         let payment = charged(provider, &purchase).await;
+        let read = Read {
+            state: &state,
+            top_up: Some(&top_up),
+        };
         let settled = self
-            .settle_payment(context, account, purchase, payment, None)
+            .settle_payment(context, account, purchase, payment, Some(read))
             .await?;
         Ok(Report {
             top_ups: 1,
