@@ -91,11 +91,13 @@ pub enum Defect {
     BadgeOverwritten,
     /// A week's price is fixed whether it has one or not.
     PriceOverwritten,
+    /// A top-up is written over whatever has become of it.
+    TopUpOverwritten,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::NoLock,
         Self::NoConditions,
         Self::StalePlan,
@@ -137,6 +139,7 @@ impl Defect {
         Self::PaysBeyondBid,
         Self::BadgeOverwritten,
         Self::PriceOverwritten,
+        Self::TopUpOverwritten,
     ];
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Account;
 use super::draft::{Draft, Guard, Plan};
-use super::ids::Seq;
+use super::ids::{Reference, Seq};
 use super::policy::Policy;
 use super::refusal::Invalid;
 use super::time::{self, Time};
@@ -122,7 +122,8 @@ pub fn set(
         Some(_) => "low_balance_set",
         None => "low_balance_cleared",
     };
-    draft.change_profile(reason, None, |profile| profile.low_balance = low);
+    let about = low.map(|low| (now, Reference::of("threshold", low.threshold)));
+    draft.change_profile(reason, about, |profile| profile.low_balance = low);
     let crossing = draft.account().head.seq;
     let top_up = top_up.filter(|top_up| Some(top_up) != current);
     let guards = top_up.map(|top_up| {
@@ -162,7 +163,7 @@ impl LowBalanceView {
 mod tests {
     use super::super::account::Kind;
     use super::super::draft::Draft;
-    use super::super::ids::{Reason, Reference};
+    use super::super::ids::Reason;
     use super::super::lot::Source;
     use super::super::policy::built_in;
     use super::super::testing::{OPENED, at, connects, draft, opened, stored};

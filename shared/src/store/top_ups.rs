@@ -60,12 +60,12 @@ impl Store {
         self.update(
             keys::account(account),
             keys::TOP_UP.to_owned(),
-            "SET waiting = :waits, due_shard = :shard, due_at = :at, revision = revision + :one",
+            "SET waiting = :waits, due_shard = :due_shard, due_at = :due_at, revision = revision + :one",
             "attribute_exists(pk)",
             [
                 (":waits", waits),
-                (":shard", text(keys::due_shard(DueKind::TopUp, account))),
-                (":at", text(time::text(waiting.since))),
+                (":due_shard", text(keys::due_shard(DueKind::TopUp, account))),
+                (":due_at", text(time::text(waiting.since))),
                 (":one", number(1)),
             ],
         )
