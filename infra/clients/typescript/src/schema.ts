@@ -119,8 +119,8 @@ export interface paths {
          *     `interview_refunded`, a closure's), `hold` (the request's, `boost`), `release` (`released` `hold_expired` `outbid` `job_closed`), `capture`
          *     (`captured` `won` `interaction`, of amount 0), `expire` (`expired`), `revoke` (`chargeback`), `debt_repaid` (`debt`),
          *     `account` (`opened` `suspended` `reactivated` `upgraded` `downgraded` `downgrade_scheduled`
-         *     `downgrade_cancelled` `grant_skipped`), `pending` (that of the entry whose lots are being written).
-         *     References: `spend:` `hold:` `purchase:` `promo:` `cycle:` `job:` `reward:` `badge:`, and whatever a spend or a hold named.
+         *     `downgrade_cancelled` `grant_skipped` `low_balance_set` `low_balance_cleared`), `pending` (that of the entry whose lots are being written).
+         *     References: `spend:` `hold:` `purchase:` `promo:` `cycle:` `job:` `reward:` `badge:` `threshold:`, and whatever a spend or a hold named.
          *
          *     With `Accept: text/csv` the answer is CSV, the next page's cursor in the header `Connects-Next-Cursor`:
          *
@@ -283,7 +283,7 @@ export interface paths {
          *     422 `below_minimum` or `above_maximum` with `field` `top_up.quantity` or `top_up.monthly_cap.amount`, `invalid_field` for
          *     another currency (`top_up.monthly_cap.currency`) or an unknown `top_up.payment_method`. The request asks for a state, all
          *     of it: without `top_up` there is none any more. The same again changes nothing. What changes something is an entry of type
-         *     `account`, reason `low_balance_set`.
+         *     `account`, reason `low_balance_set`, reference `threshold:10`.
          */
         put: operations["setLowBalance"];
         post?: never;
