@@ -21,7 +21,7 @@ use futures::future::{BoxFuture, join_all, ready};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
-use super::busy::{TABLE, ledger, opened};
+use super::busy::{TABLE, held_once, ledger, opened};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 const SOON: &str = "2026-01-10T12:15:00Z";
@@ -462,6 +462,28 @@ async fn wherever_it_dies_there_is_one_notice_and_one_purchase() {
             }
         }
     }
+}
+
+/// The account is read before the spend that makes its balance low, the top-up after it: what the account
+/// was says nothing about that crossing.
+#[tokio::test(start_paused = true)]
+async fn a_crossing_is_not_judged_by_what_was_before_it() {
+    let (table, account) = opened().await;
+    let plain = ledger(&table, Arc::new(Clear));
+    let now = "2025-01-10T10:00:00Z";
+    let asked = wanted("sandbox_approve", 3);
+    set(&plain, now, &account, &asked).await.unwrap();
+    let of_the_top_up = |call: &Call| call.request["Key"]["sk"]["S"] == "SETTING#TOP_UP";
+    let (held, has_come, go_on) = held_once(&table, of_the_top_up);
+    let crosses = async {
+        has_come.await.unwrap();
+        let spent = plain.spend(&at(now), &account, &key(), &spend(15)).await;
+        spent.unwrap();
+        go_on.send(()).unwrap();
+    };
+    let (report, ()) = futures::join!(told(&held, now, &account), crosses);
+    assert_eq!(report.unwrap().top_ups, 1);
+    assert_eq!(bought(&plain, &account).await, (1, 85));
 }
 
 /// Of a top-up that goes off its holder is told once, of a balance once each time that it becomes low.

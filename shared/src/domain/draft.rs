@@ -730,7 +730,7 @@ impl<'p> Draft<'p> {
             }
         });
 
-        let guards = self.crossing(last, guards);
+        let guards = self.with_crossing(last, guards);
         let fixed = self.entries.len() + usize::from(profile.is_some()) + guards.len();
         let mut lots = self.lot_writes();
         let pending = lots.split_off(lots.len().min(actions.saturating_sub(fixed)));
@@ -755,7 +755,7 @@ impl<'p> Draft<'p> {
     }
 
     /// The guards, and what goes with them where the balance has become low.
-    fn crossing(&self, last: Seq, mut guards: Vec<Guard>) -> Vec<Guard> {
+    fn with_crossing(&self, last: Seq, mut guards: Vec<Guard>) -> Vec<Guard> {
         let became_low = self.account.is_low() && !self.was_low;
         let Some(low) = self.account.profile.low_balance.filter(|_| became_low) else {
             return guards;

@@ -218,6 +218,12 @@ impl TopUp {
         !self.removed && self.off_reason.is_none()
     }
 
+    /// Whether a crossing waits that came after an account that was read up to an entry: that account
+    /// does not tell whether it is to be served.
+    pub fn is_ahead_of(&self, read: Seq) -> bool {
+        self.waiting.is_some_and(|waiting| read < waiting.crossing)
+    }
+
     /// When it is to be looked at, if it is.
     pub fn due_at(&self) -> Option<Time> {
         let waiting = self

@@ -18,7 +18,7 @@ use crate::domain::settle;
 use crate::domain::time::Time;
 use crate::domain::top_up::{Next, Skipped};
 use crate::payments::Provider;
-use crate::store::DueKind;
+use crate::store::{DueKind, StoreError};
 
 use std::collections::BTreeMap;
 
@@ -41,6 +41,9 @@ impl Ledger {
                 let Some((state, top_up)) = state.zip(top_up) else {
                     return Ok(Attempt::Done(Err(Skipped::Off)));
                 };
+                if top_up.is_ahead_of(state.head.seq) {
+                    return Err(StoreError::Lost.into());
+                }
                 check_clock(&state, context.now)?;
                 let settled = settle::view(&self.policy, context.now, state.clone());
                 let decided = match top_up.decide(&settled, &self.policy, context.now) {

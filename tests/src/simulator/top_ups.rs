@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Datelike, NaiveDate};
+use connects::domain::account::Status;
 use connects::domain::ids::{AccountId, Seq};
 use connects::domain::purchase::{Purchase, PurchaseStatus};
 use connects::domain::time::Time;
@@ -149,7 +150,7 @@ impl Evidence<'_> {
         for (id, versions) in &self.top_ups.0 {
             let account = AccountId::try_new(id).map_err(|why| why.to_string())?;
             let partition = self.partition(&account).ok_or("no account")?;
-            let followed = followed(partition, versions);
+            let followed = followed(partition, versions).and_then(|()| self.served(id, partition));
             followed.map_err(|why| format!("the top-up of {id}: {why}"))?;
         }
         for (id, partition) in &self.snapshot.partitions {
@@ -173,6 +174,26 @@ impl Evidence<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Where the balance is low and nothing waits nor is open, the account could not be topped up at some
+    /// time since it became so, or since that was asked for: what is bought is never too little.
+    fn served(&self, id: &str, partition: &Partition) -> Checked {
+        let Some(top_up) = partition.top_up.as_ref().filter(|top_up| top_up.is_on()) else {
+            return Ok(());
+        };
+        let moments = &self.moments[id];
+        let last = moments.last().ok_or("no journal")?;
+        let low = last.threshold.is_some_and(|low| last.model.balance() < low);
+        if !low || top_up.waiting.is_some() || top_up.open.is_some() {
+            return Ok(());
+        }
+        let crossing = partition.crossings.last_key_value();
+        let since = crossing.ok_or("low, and never became so")?.0.get();
+        let mut since = moments.iter().skip(since as usize);
+        let blocked =
+            |moment: &Moment| moment.status == Status::Suspended || moment.model.debt() > 0;
+        ensure(since.any(blocked), || format!("not served: {top_up:?}"))
     }
 
     /// It was said so while the request was under way.
