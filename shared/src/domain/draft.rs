@@ -221,6 +221,7 @@ pub struct Draft<'p> {
     unsealed: bool,
     profile_was: Seq,
     profile_changed: bool,
+    /// Whether the balance was low before whatever is asked for: as it was read, and as it was settled.
     was_low: bool,
 }
 
@@ -241,6 +242,11 @@ impl<'p> Draft<'p> {
             unsealed: false,
             account,
         }
+    }
+
+    /// Notes that everything due is booked: what follows is asked for.
+    pub fn settled(&mut self) {
+        self.was_low &= self.account.is_low();
     }
 
     /// The account as it stands.

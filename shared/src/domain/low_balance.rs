@@ -4,7 +4,7 @@
 //! The threshold is in the profile, which every plan has read, so that the transaction that makes a
 //! balance low also puts the notice, whatever it was: a spend, a hold, an expiry, a chargeback. Setting
 //! a threshold above the balance makes it low too. What is low stays so, and nothing more is told,
-//! until it is not.
+//! until it is not; a grant that was due has ended that, though it is booked with the next spend.
 
 use serde::{Deserialize, Serialize};
 
@@ -324,6 +324,24 @@ mod tests {
             panic!("{plan:?}");
         };
         assert_eq!(written.waiting.unwrap().crossing.get(), 4);
+    }
+
+    /// What was due before a spend has happened before it, whether or not it was booked: 35 and a cycle's
+    /// 10 are enough, so that 8 less are told of; without the cycle they were low before.
+    #[test]
+    fn what_was_due_counts_as_it_was_before_a_request() {
+        let policy = built_in();
+        let (spent, _) = moved(&policy, account(&policy, 40, false), &[-15]);
+        for (now, amount, expected) in [
+            ("2025-02-09T23:59:59.999Z", 8, None),
+            ("2025-02-10T00:00:00Z", 8, Some((6, 40, 37))),
+            ("2025-02-10T00:00:00Z", 5, None),
+        ] {
+            let mut draft = draft(&policy, spent.clone(), now);
+            spend(&mut draft, amount);
+            let (_, plan) = draft.finish(vec![]);
+            assert_eq!(told(&plan.unwrap()), Vec::from_iter(expected), "{now}");
+        }
     }
 
     /// What 50 Connects are to a threshold, an earlier one, and whether a top-up is asked for.

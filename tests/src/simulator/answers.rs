@@ -19,7 +19,7 @@ use connects::domain::purchase::{PurchaseCommand, PurchaseStatus};
 use connects::domain::refund::{RefundCommand, RefundOf};
 use connects::domain::refusal::Refusal;
 use connects::domain::spend::SpendCommand;
-use connects::domain::time::text;
+use connects::domain::time::{Time, text};
 use connects::domain::units::Connects;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -50,6 +50,8 @@ pub struct Evidence<'e> {
     pub attempts: &'e [Attempt],
     /// The rules.
     pub policy: &'e Policy,
+    /// When all of it was over.
+    pub now: Time,
 }
 
 type Checked = Result<(), String>;

@@ -332,6 +332,7 @@ async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<(), St
         top_ups: &top_ups,
         attempts: &attempts,
         policy,
+        now: world.now(0),
     };
     evidence.check()?;
     match world.complaints.borrow().first() {

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Datelike, NaiveDate};
 use connects::domain::account::Status;
-use connects::domain::ids::{AccountId, Seq};
+use connects::domain::ids::{AccountId, Reference, Seq};
+use connects::domain::journal::{Entry, EntryType};
 use connects::domain::purchase::{Purchase, PurchaseStatus};
 use connects::domain::time::Time;
 use connects::domain::top_up::{TopUp, TopUpOffReason};
+use connects::domain::units::Connects;
 use serde_json::{Value, json};
 
 use super::answers::Evidence;
@@ -28,29 +30,48 @@ fn month_of(at: Time) -> NaiveDate {
     day.with_day(1).unwrap_or(day)
 }
 
-/// The transactions after which the balance is low and before which it was not. A transaction's last
-/// entry is the one that names the profile's.
+/// The transactions after which the balance is low, and before which it was not, as it was read or with
+/// what was due by then. A transaction's last entry is the one that names the profile's.
 fn crossings(partition: &Partition, moments: &[Moment]) -> BTreeMap<Seq, CrossingRow> {
-    let mut was_low = false;
+    let (mut was_low, mut before) = (false, None);
+    let (mut was_asked, mut settled) = (false, None);
     let mut crossings = BTreeMap::new();
     for (entry, after) in partition.journal.iter().zip(moments.iter().skip(1)) {
+        was_asked |= !was_due(entry);
+        let available = entry.after.available;
+        if !was_asked {
+            settled = Some(available);
+        }
         if entry.profile_seq == Seq::NONE {
             continue;
         }
-        let available = entry.after.available;
-        let threshold = after.threshold.filter(|low| available.get() < *low);
+        let is_low = |low: Option<u64>, available: Connects| low.filter(|n| available.get() < *n);
+        was_low &= settled.is_none_or(|settled| is_low(before, settled).is_some());
+        let threshold = is_low(after.threshold, available);
         if let Some(threshold) = threshold.filter(|_| !was_low) {
             let row = CrossingRow {
                 seq: entry.seq,
                 at: entry.at,
-                threshold: connects::domain::units::Connects::new(threshold),
+                threshold: Connects::new(threshold),
                 available,
             };
             crossings.insert(entry.seq, row);
         }
-        was_low = threshold.is_some();
+        (was_low, before) = (threshold.is_some(), after.threshold);
+        (was_asked, settled) = (false, None);
     }
     crossings
+}
+
+/// Whether an entry books what time alone has done.
+fn was_due(entry: &Entry) -> bool {
+    let reference = entry.reference.as_ref().map_or("", Reference::as_str);
+    match entry.entry_type {
+        EntryType::Expire => true,
+        EntryType::Issue | EntryType::DebtRepaid => reference.starts_with("cycle:"),
+        EntryType::Account => matches!(entry.reason.as_str(), "grant_skipped" | "downgraded"),
+        _ => false,
+    }
 }
 
 /// Its holder is told of each of them, and of nothing else; and a top-up is for one of them, or for a
@@ -189,10 +210,16 @@ impl Evidence<'_> {
             return Ok(());
         }
         let crossing = partition.crossings.last_key_value();
-        let since = crossing.ok_or("low, and never became so")?.0.get();
-        let mut since = moments.iter().skip(since as usize);
-        let blocked =
-            |moment: &Moment| moment.status == Status::Suspended || moment.model.debt() > 0;
+        let since = crossing.ok_or("low, and never became so")?.0.get() as usize;
+        let profile = partition.profile.as_ref().ok_or("no profile")?;
+        let ends = moments.iter().skip(since + 1).filter_map(|m| m.model.at());
+        let mut since = moments.iter().skip(since).zip(ends.chain([self.now]));
+        // Where something was due that nobody had booked, it may have been enough.
+        let blocked = |(moment, end): (&Moment, Time)| {
+            moment.status == Status::Suspended
+                || moment.model.debt() > 0
+                || moment.balance(self.policy, profile, end).0 != moment.model.balance()
+        };
         ensure(since.any(blocked), || format!("not served: {top_up:?}"))
     }
 
