@@ -93,6 +93,8 @@ pub enum Defect {
     BadgeOverwritten,
     /// A week's price is fixed whether it has one or not.
     PriceOverwritten,
+    /// A top-up is written over whatever has become of it.
+    TopUpOverwritten,
 }
 
 impl Defect {
@@ -140,6 +142,7 @@ impl Defect {
         Self::PaysBeyondBid,
         Self::BadgeOverwritten,
         Self::PriceOverwritten,
+        Self::TopUpOverwritten,
     ];
 }
 

@@ -91,7 +91,7 @@ fn rule(route: &str) -> (u16, Again, Other) {
             let other = Reused(json!({ "expected_cost": 11 }));
             (201, ReplayedOrElse("already_proposed"), other)
         }
-        "withdraw" | "interaction" | "badge off" => (200, Told(200), none),
+        "withdraw" | "interaction" | "badge off" | "low balance off" => (200, Told(200), none),
         "decide" => (200, Told(200), Applied(json!({ "outcome": "hired" }))),
         "bid" => {
             let other = Reused(json!({ "amount": 4 }));
@@ -103,6 +103,7 @@ fn rule(route: &str) -> (u16, Again, Other) {
             (201, ReplayedOrElse("reward_already_given"), other)
         }
         "badge on" => (201, Told(200), Applied(json!({ "max_weekly": 11 }))),
+        "low balance on" => (200, Told(200), Applied(json!({ "threshold": 2 }))),
         "change plan" => (200, Replayed, Reused(json!({ "plan": "basic" }))),
         // Its body is its natural key: another code is another operation.
         "redeem" => (201, ReplayedOrElse("promo_already_redeemed"), none),
@@ -140,7 +141,7 @@ async fn cases(stack: &Stack) -> Vec<Case<'_>> {
         // In that world these would change nothing.
         let holder = match route.name {
             "open" => &newcomer,
-            "badge on" => &bea,
+            "badge on" | "low balance on" => &bea,
             _ => &ana,
         };
         match route.name {

@@ -27,6 +27,7 @@ mod holds;
 mod hostile;
 mod idempotency;
 mod jobs;
+mod low_balances;
 mod opening;
 mod plans;
 mod promos;

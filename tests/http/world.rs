@@ -147,6 +147,10 @@ pub async fn world(stack: &Stack) -> World<'_> {
     let (proposed, ended) = (stack.new_job(8, NOW).await, stack.new_job(8, NOW).await);
     ana.propose(&proposed, 8).at("2052-01-18").await.is(201);
     ana.badge_up_to(10).at("2052-01-18").await.is(201);
+    ana.low_under(json!({ "threshold": 1 }))
+        .at("2052-01-18")
+        .await
+        .is(200);
     let sought = stack.new_job(0, NOW).await;
     let boosted = json!({ "job_id": sought, "expected_cost": 0, "boost": 1 });
     ana.propose_with(boosted).at(NOW).await.is(201);
@@ -252,6 +256,24 @@ pub async fn world(stack: &Stack) -> World<'_> {
             "badge off",
             &[USER],
             (M::DELETE, under("/availability-badge")),
+        ),
+        Route::new(
+            "low balance on",
+            &[SERVICE, USER],
+            (M::PUT, under("/low-balance")),
+        )
+        .body(json!({
+            "threshold": 1,
+            "top_up": {
+                "quantity": 10, "monthly_cap": { "amount": 150, "currency": "USD" },
+                "payment_method": "sandbox_approve",
+            },
+        })),
+        Route::new("low balance", ANYONE, (M::GET, under("/low-balance"))),
+        Route::new(
+            "low balance off",
+            &[SERVICE, USER],
+            (M::DELETE, under("/low-balance")),
         ),
         // Asked before it is changed: afterwards there is nothing to preview.
         Route::new(

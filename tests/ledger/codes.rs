@@ -364,7 +364,10 @@ async fn recovery_goes_on_with_what_was_reserved() {
             lot_valid_days: None,
         });
         let store = bed.table.ledger.store();
-        store.begin_purchase(&account, &purchase).await.unwrap();
+        store
+            .begin_purchase(&account, &purchase, None)
+            .await
+            .unwrap();
         assert_eq!(bed.redeemed().await, 1);
         for _ in 0..2 {
             bed.recover(later).await;

@@ -24,4 +24,5 @@ mod receipts;
 mod rewards;
 mod single_use;
 mod sweeps;
+mod top_ups;
 mod torn;

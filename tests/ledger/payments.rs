@@ -97,7 +97,7 @@ async fn recovery_goes_on_wherever_it_stopped() {
         table
             .ledger
             .store()
-            .begin_purchase(&account, &purchase)
+            .begin_purchase(&account, &purchase, None)
             .await
             .unwrap();
         if charged {

@@ -11,6 +11,7 @@ use connects::domain::hold::{EndHold, HoldCommand};
 use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode, Reason};
 use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
+use connects::domain::low_balance::SetLowBalance;
 use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::promo::{Discount, Offer, PromoKind, Terms};
 use connects::domain::proposal::{Decision, ProposeCommand};
@@ -18,6 +19,7 @@ use connects::domain::purchase::PurchaseCommand;
 use connects::domain::quota::Quota;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::reward::{Client, RewardCommand};
+use connects::domain::top_up::TopUpTerms;
 use connects::domain::units::{Connects, Money};
 use connects::ledger::Ledger;
 use connects::payments::{Charge, Payment, Provider};
@@ -321,6 +323,70 @@ impl Metered {
         self.was("turning the badge off", Budget::of(1, 2, 2, 2));
     }
 
+    /// A balance that becomes low and is topped up, in an account of its own.
+    async fn low_balances(&mut self) {
+        let (ledger, now) = (self.ledger.clone(), at(NOW));
+        let account = self.table.open(NOW).await;
+        let wanted = |threshold, top_up: bool| SetLowBalance {
+            threshold: Connects::new(threshold),
+            top_up: top_up.then(|| TopUpTerms {
+                quantity: Connects::new(40),
+                monthly_cap: Money {
+                    amount: 1_200,
+                    currency: "USD".to_owned(),
+                },
+                payment_method: "approves".to_owned(),
+            }),
+        };
+        self.meter.take();
+        for (operation, wanted, budget) in [
+            ("a threshold", wanted(40, false), Budget::of(2, 4, 1, 2)),
+            ("the same again", wanted(40, false), Budget::of(0, 0, 1, 1)),
+        ] {
+            let set = ledger.set_low_balance(&now, &Approves, &account, &wanted);
+            set.await.unwrap();
+            self.was(operation, budget);
+        }
+        self.spend(&account, &key(), 11).await;
+        // Entry, lot, receipt; the notice.
+        self.was("spend that makes the balance low", Budget::of(4, 8, 1, 2));
+        for (operation, wanted, budget) in [
+            // Wanted at once: it is low.
+            ("a top-up", wanted(40, true), Budget::of(3, 7, 1, 2)),
+            // The top-up is as it was.
+            (
+                "another threshold",
+                wanted(39, true),
+                Budget::of(2, 4, 1, 2),
+            ),
+        ] {
+            let set = ledger.set_low_balance(&now, &Approves, &account, &wanted);
+            set.await.unwrap();
+            self.was(operation, budget);
+        }
+        ledger.low_balance(&now, &account).await.unwrap();
+        self.was("when a balance is low", Budget::of(0, 0, 1, 1));
+        // It is enough now: the crossing is dropped.
+        ledger.top_up(&now, &Approves, &account).await.unwrap();
+        self.was("top-up that is not needed", Budget::of(1, 2, 1, 2));
+        self.spend(&account, &key(), 1).await;
+        // And the top-up, which is due now.
+        let operation = "spend that makes the balance low, with a top-up";
+        self.was(operation, Budget::of(5, 11, 1, 2));
+        ledger.top_up(&now, &Declines, &account).await.unwrap();
+        // Purchase and top-up, twice; each is in the index in between or before and after.
+        self.was("declined top-up", Budget::of(4, 12, 1, 3));
+        let later = at("2026-01-10T13:00:00Z");
+        ledger.top_up(&later, &Approves, &account).await.unwrap();
+        // Purchase and top-up; entry, lot, purchase and top-up.
+        self.was("top-up", Budget::of(6, 16, 1, 3));
+        ledger.top_up(&later, &Approves, &account).await.unwrap();
+        self.was("the same again", Budget::of(0, 0, 1, 1));
+        ledger.clear_low_balance(&later, &account).await.unwrap();
+        self.was("clearing it", Budget::of(3, 6, 1, 2));
+        self.table.audit(&account).await;
+    }
+
     /// The weeks of a badge, in an account of its own: one that is renewed, and one that is too dear.
     async fn badge_weeks(&mut self) {
         let ledger = self.ledger.clone();
@@ -530,6 +596,7 @@ pub async fn operations() -> Vec<Step> {
 
     walk.holds().await;
     walk.badges().await;
+    walk.low_balances().await;
 
     let refused = spend(1_000);
     ledger

@@ -143,6 +143,7 @@ struct State {
     committed: BTreeMap<(String, u64), u64>,
     first: BTreeMap<(String, String), u64>,
     badges: Vec<Written>,
+    top_ups: Vec<Written>,
     shards: HashSet<String>,
     remembered: HashMap<String, Vec<Value>>,
 }
@@ -200,6 +201,11 @@ impl Faults {
         self.state().badges.clone()
     }
 
+    /// Every top-up that was put, whatever became of its answer.
+    pub fn top_ups_written(&self) -> Vec<Written> {
+        self.state().top_ups.clone()
+    }
+
     /// Has the emulator do it, and notes what was written and when.
     fn done(&self, call: &Call, table: &Emulated) -> Answer {
         if of_index(call) {
@@ -232,6 +238,16 @@ impl Faults {
             {
                 let pk = pk.to_owned();
                 state.badges.push(Written {
+                    tick,
+                    pk,
+                    item: item.clone(),
+                });
+            }
+            if let (Some(pk), Some("SETTING#TOP_UP")) = (text(&item["pk"]), text(&item["sk"]))
+                && item.get("revision").is_some()
+            {
+                let pk = pk.to_owned();
+                state.top_ups.push(Written {
                     tick,
                     pk,
                     item: item.clone(),

@@ -165,6 +165,17 @@ impl<'a> Holder<'a> {
         self.stack.user(&[&self.id], method, path)
     }
 
+    /// `PUT …/low-balance` by the holder.
+    pub fn low_under(&self, body: Value) -> Request<'a> {
+        self.low_balance(Method::PUT).json(body)
+    }
+
+    /// `GET …/low-balance` or `DELETE` by the holder.
+    pub fn low_balance(&self, method: Method) -> Request<'a> {
+        let path = self.path("/low-balance");
+        self.stack.user(&[&self.id], method, path)
+    }
+
     /// `POST …/plan-changes` under a new key.
     pub fn change_plan(&self, plan: &str) -> Request<'a> {
         self.change_plan_with(json!({ "plan": plan }))

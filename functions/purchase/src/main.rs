@@ -1,12 +1,13 @@
 //! Buying: charged at once, credited once paid. Also charges back, and on a schedule settles the
-//! payments that were left open.
+//! payments that were left open. Told that a balance became low, it buys what its holder wants then;
+//! the schedule does so too where nobody told.
 
-use connects::domain::ids::{OperationId, PromoCode};
+use connects::domain::ids::{AccountId, OperationId, PromoCode};
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
 use connects::http::input::{Fields, both, input, quantity, sized, text};
-use connects::http::{self, Answer, App, Problem, Request, Scope};
-use connects::ledger::Outcome;
+use connects::http::{self, Answer, App, Problem, Request, Run, Scope, Told, Work};
+use connects::ledger::{Outcome, Report};
 
 /// The longest payment method that is looked at.
 const MAX_METHOD: usize = 200;
@@ -15,12 +16,37 @@ const MAX_METHOD: usize = 200;
 async fn main() -> Result<(), lambda_runtime::Error> {
     let app = App::start().await?;
     let routes = async |request: &Request| route(&app, request).await;
-    http::serve_and_sweep(app.clock, routes, async |context, until| {
-        app.ledger
-            .sweep_payments(&context, &app.payments, until)
-            .await
-    })
-    .await
+    http::serve_and_run(app.clock, routes, async |run| work(&app, run).await).await
+}
+
+/// What nobody waits for: open payments and top-ups that are wanted, all of them or one account's.
+pub async fn work(app: &App, run: Run) -> Result<Report, String> {
+    let (ledger, payments) = (&app.ledger, &app.payments);
+    match run.work {
+        Work::Due(until) => {
+            let swept = ledger.sweep_payments(&run.context, payments, until).await;
+            swept.map_err(|fault| fault.to_string())
+        }
+        Work::Told(told) => {
+            let account = crossed(told)?;
+            let topped_up = ledger.top_up(&run.context, payments, &account).await;
+            topped_up.map_err(|error| error.to_string())
+        }
+        Work::Changed(_) => Err("this function reads no stream".to_owned()),
+    }
+}
+
+/// The event that wakes it.
+const LOW_BALANCE: &str = "connects.low_balance";
+
+/// The account whose balance became low; the rest is in the table.
+fn crossed(told: Told) -> Result<AccountId, String> {
+    if told.detail_type != LOW_BALANCE {
+        return Err(format!("{} is not for this function", told.detail_type));
+    }
+    let account = told.detail.get("account_id").cloned();
+    serde_json::from_value(account.unwrap_or_default())
+        .map_err(|error| format!("{LOW_BALANCE}: account_id: {error}"))
 }
 
 /// The routes of this function.

@@ -19,14 +19,19 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     http::serve_and_run(app.clock, routes, async |run| returns(&app, run).await).await
 }
 
-async fn returns(app: &App, run: Run) -> Result<Report, ledger::Error> {
-    match run.work {
+async fn returns(app: &App, run: Run) -> Result<Report, String> {
+    let done = match run.work {
         Work::Changed(items) => {
             let closures = items.iter().filter_map(ItemKey::closure).collect();
             app.ledger.carry_out(&run.context, closures).await
         }
-        Work::Due(until) => Ok(app.ledger.sweep_closures(&run.context, until).await?),
-    }
+        Work::Due(until) => {
+            let swept = app.ledger.sweep_closures(&run.context, until).await;
+            swept.map_err(Into::into)
+        }
+        Work::Told(told) => return Err(format!("{} is not for this function", told.detail_type)),
+    };
+    done.map_err(|error: ledger::Error| error.to_string())
 }
 
 /// The routes of this function.

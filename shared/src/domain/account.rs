@@ -11,6 +11,7 @@ use super::email::Email;
 use super::ids::{AccountId, PersonId, Reason, Seq};
 use super::journal::{Entry, EntryType};
 use super::lot::{Lot, Source};
+use super::low_balance::LowBalance;
 use super::policy::Policy;
 use super::refusal::Invalid;
 use super::seal::Seal;
@@ -113,6 +114,8 @@ pub struct Profile {
     pub pending_plan: Option<Plan>,
     /// Where plus was not paid any more: the start of the cycle that had brought its grants.
     pub lapsed_cycle: Option<NaiveDate>,
+    /// Under how many Connects the balance is low, where its holder has said so.
+    pub low_balance: Option<LowBalance>,
     /// The entry that last changed this profile.
     pub seq: Seq,
 }
@@ -373,6 +376,7 @@ impl Open {
             next_grant_on: cycle::after(opened_on, today),
             pending_plan: None,
             lapsed_cycle: None,
+            low_balance: None,
             seq: Seq::NONE,
         };
         let cycle_start = cycle::containing(opened_on, today);

@@ -20,6 +20,7 @@ use super::ids::{
 };
 use super::journal::{Entry, EntryType};
 use super::lot::{Birth, Lot, Slice, Source, total};
+use super::low_balance::Crossing;
 use super::plan_change::PlanChangeAnswer;
 use super::policy::{MAX_GRANTS_PER_CYCLE, Policy, ReturnMode};
 use super::promo::Redemption;
@@ -29,6 +30,7 @@ use super::receipt::{Answered, Receipt};
 use super::refusal::Refusal;
 use super::reward::RewardAnswer;
 use super::time::{self, Time};
+use super::top_up::{TopUp, Waiting};
 use super::units::Connects;
 use crate::defect::{Defect, present};
 
@@ -43,7 +45,13 @@ pub const MAX_SETTLE_ENTRIES: usize = 40;
 /// Entries and guards that a command may add beside its lots: most for an upgrade, whose four grants
 /// may each be followed by a repayment of debt.
 const MAX_COMMAND_ACTIONS: usize = 1 + 2 * MAX_GRANTS_PER_CYCLE + 1;
-const _: () = assert!(2 * MAX_SETTLE_ENTRIES + 1 + MAX_COMMAND_ACTIONS + MAX_LAPSED <= MAX_ACTIONS);
+const _: () = assert!(
+    2 * MAX_SETTLE_ENTRIES + 1 + MAX_COMMAND_ACTIONS + MAX_LAPSED + MAX_CROSSING_ACTIONS
+        <= MAX_ACTIONS
+);
+
+/// What goes with a balance that becomes low: the notice, and the wish for a top-up.
+const MAX_CROSSING_ACTIONS: usize = 2;
 
 /// Lots that lapse in the moment in which something comes back to them.
 const MAX_LAPSED: usize = 4;
@@ -125,6 +133,12 @@ pub enum Guard {
     Badge(Badge),
     /// The holder is to be told that a badge went off.
     BadgeNotice(BadgeNotice),
+    /// The holder is to be told that the balance has become low.
+    LowBalance(Crossing),
+    /// A top-up is new, or moves on: the revision before it is what the item must have.
+    TopUp(TopUp),
+    /// A top-up is wanted, whatever it is by now.
+    TopUpWanted(Waiting),
     /// The job takes proposals, at the price that was read, and no contract was made since.
     OpenJob {
         /// The job.
@@ -211,6 +225,8 @@ pub struct Draft<'p> {
     unsealed: bool,
     profile_was: Seq,
     profile_changed: bool,
+    /// Whether the balance was low before whatever is asked for: as it was read, and as it was settled.
+    was_low: bool,
 }
 
 impl<'p> Draft<'p> {
@@ -225,10 +241,16 @@ impl<'p> Draft<'p> {
             },
             profile_was: account.profile.seq,
             profile_changed: false,
+            was_low: account.is_low(),
             entries: vec![],
             unsealed: false,
             account,
         }
+    }
+
+    /// Notes that everything due is booked: what follows is asked for.
+    pub fn settled(&mut self) {
+        self.was_low &= self.account.is_low();
     }
 
     /// The account as it stands.
@@ -718,6 +740,7 @@ impl<'p> Draft<'p> {
             }
         });
 
+        let guards = self.with_crossing(last, guards);
         let fixed = self.entries.len() + usize::from(profile.is_some()) + guards.len();
         let mut lots = self.lot_writes();
         let pending = lots.split_off(lots.len().min(actions.saturating_sub(fixed)));
@@ -739,6 +762,36 @@ impl<'p> Draft<'p> {
             beside: None,
         };
         (self.account, Some(plan))
+    }
+
+    /// The guards, and what goes with them where the balance has become low.
+    fn with_crossing(&self, last: Seq, mut guards: Vec<Guard>) -> Vec<Guard> {
+        let became_low = self.account.is_low() && !self.was_low;
+        let Some(low) = self.account.profile.low_balance.filter(|_| became_low) else {
+            return guards;
+        };
+        guards.push(Guard::LowBalance(Crossing {
+            seq: last,
+            at: self.now,
+            threshold: low.threshold,
+            available: self.available(),
+        }));
+        if low.tops_up {
+            let wanted = Waiting {
+                crossing: last,
+                since: self.now,
+            };
+            // One item can't be written twice in a transaction.
+            let written = guards.iter_mut().find_map(|guard| match guard {
+                Guard::TopUp(top_up) => Some(top_up),
+                _ => None,
+            });
+            match written {
+                Some(top_up) => top_up.waiting = Some(wanted),
+                None => guards.push(Guard::TopUpWanted(wanted)),
+            }
+        }
+        guards
     }
 
     /// When the next cycle brings something: grants, or another plan.

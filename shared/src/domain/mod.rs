@@ -17,6 +17,7 @@ pub mod job;
 pub mod journal;
 pub mod key;
 pub mod lot;
+pub mod low_balance;
 pub mod plan_change;
 pub mod policy;
 pub mod promo;
@@ -33,4 +34,5 @@ pub mod spend;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod top_up;
 pub mod units;

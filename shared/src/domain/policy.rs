@@ -16,6 +16,7 @@ use super::quota::LimitPolicy;
 use super::refusal::Invalid;
 use super::reward::RewardPolicy;
 use super::time::Time;
+use super::top_up::TopUpPolicy;
 use super::units::{Connects, Money};
 
 /// The policy that is built in; `CONNECTS_POLICY` names another file.
@@ -67,6 +68,8 @@ pub struct Policy {
     pub boost: BoostPolicy,
     /// What the availability badge costs.
     pub badge: BadgePolicy,
+    /// When a declined top-up is tried again.
+    pub top_up: TopUpPolicy,
     /// How often an account may do what is dear.
     pub limits: LimitPolicy,
 }
@@ -294,6 +297,7 @@ impl Policy {
         let broken = broken.map(|(_, broken)| *broken);
         let broken = broken.or(self.jobs.broken()).or(self.boost.broken());
         let broken = broken.or(self.badge.broken()).or(self.promos.broken());
+        let broken = broken.or(self.top_up.broken());
         match broken.or(self.limits.broken()) {
             Some(broken) => Err(PolicyError::Value(broken)),
             None => Ok(self),
@@ -561,6 +565,13 @@ mod tests {
             ("minimum = 4", "minimum = 0"),
             ("minimum = 4", "minimum = 17"),
             ("maximum = 16", "maximum = 2001"),
+            ("back_off_hours = [1, 24]", "back_off_hours = [0, 24]"),
+            ("back_off_hours = [1, 24]", "back_off_hours = [1, 721]"),
+            (
+                "back_off_hours = [1, 24]",
+                "back_off_hours = [1,1,1,1,1,1,1,1,1,1,1]",
+            ),
+            ("back_off_hours = [1, 24]", ""),
             ("[limits]", "[limit]"),
             ("burst = 120", "burst = 0"),
             ("burst = 120", "burst = 10001"),
@@ -611,6 +622,8 @@ mod tests {
             ("minimum = 4", "minimum = 1"),
             ("minimum = 4", "minimum = 16"),
             ("maximum = 16", "maximum = 2000"),
+            ("back_off_hours = [1, 24]", "back_off_hours = []"),
+            ("back_off_hours = [1, 24]", "back_off_hours = [720]"),
             ("burst = 120", "burst = 1"),
             ("burst = 120", "burst = 10000"),
             ("every_ms = 500", "every_ms = 1"),

@@ -4,12 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Balance;
 use super::draft::{Draft, Guard, Plan};
-use super::ids::{AccountId, Fingerprint, LotId, Operation, OperationId, PromoCode, Reference};
+use super::ids::{
+    AccountId, Fingerprint, LotId, Operation, OperationId, PromoCode, Reference, Seq,
+};
 use super::key::IdempotencyKey;
 use super::lot::{Birth, Source};
 use super::promo::Reservation;
 use super::refusal::Refusal;
 use super::time::{self, Time};
+use super::top_up::TopUp;
 use super::units::{Connects, Money};
 use crate::defect::{Defect, present};
 
@@ -83,6 +86,9 @@ pub struct Purchase {
     /// The redemption of the code that rides on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promo: Option<Reservation>,
+    /// The entry that made the balance low, of one that was made by itself for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_up: Option<Seq>,
     /// What it issued, packed, once paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lot: Option<PackedBirth>,
@@ -135,6 +141,7 @@ impl Purchase {
             payment_method,
             created_at: now,
             promo: None,
+            top_up: None,
             lot: None,
             bonus_lot: None,
             after: None,
@@ -182,8 +189,12 @@ impl Purchase {
     }
 
     /// Credits a confirmed payment, to a suspended account too. Its lot and that of its code's bonus
-    /// are born now.
-    pub fn plan_credit(&self, mut draft: Draft<'_>) -> (Self, Option<Plan>) {
+    /// are born now. The `top_up` that it was made for moves on with it.
+    pub fn plan_credit(
+        &self,
+        mut draft: Draft<'_>,
+        top_up: Option<&TopUp>,
+    ) -> (Self, Option<Plan>) {
         let reference = Reference::of("purchase", &self.id);
         let birth = draft.issue(Source::Purchase, "purchase", self.quantity, Some(reference));
         let promo = self.promo.as_ref();
@@ -195,9 +206,11 @@ impl Purchase {
             after: Some(draft.account().balance()),
             ..self.clone()
         };
-        let (_, plan) = draft.finish(vec![Guard::Purchase {
+        let purchase = Guard::Purchase {
             purchase: paid.clone(),
-        }]);
+        };
+        let top_up = top_up.map(|top_up| Guard::TopUp(top_up.paid()));
+        let (_, plan) = draft.finish(std::iter::once(purchase).chain(top_up).collect());
         (paid, plan)
     }
 
@@ -308,7 +321,8 @@ mod tests {
     /// The purchase, paid, and the agency that holds it.
     fn paid(policy: &Policy) -> (Purchase, Account) {
         let account = opened(policy, Kind::Agency);
-        let (paid, plan) = pending(policy).plan_credit(draft(policy, account.clone(), OPENED));
+        let (paid, plan) =
+            pending(policy).plan_credit(draft(policy, account.clone(), OPENED), None);
         let purchase = paid.clone();
         assert_eq!(plan.unwrap().guards, [Guard::Purchase { purchase }]);
         let mut credited = draft(policy, account, OPENED);
@@ -387,7 +401,7 @@ mod tests {
             let pending = with_code(&policy, 0, discount);
             assert_eq!((pending.price.amount, pending.is_free()), (price, is_free));
             let agency = opened(&policy, Kind::Agency);
-            let (paid, plan) = pending.plan_credit(draft(&policy, agency, OPENED));
+            let (paid, plan) = pending.plan_credit(draft(&policy, agency, OPENED), None);
             assert_eq!(plan.unwrap().entries.len(), 1);
             let view = PurchaseView::of(&paid, Balance::default());
             assert_eq!((view.price.amount, view.discount.amount), (price, discount));
@@ -400,7 +414,7 @@ mod tests {
         let policy = built_in();
         let pending = with_code(&policy, 20, 0);
         let account = opened(&policy, Kind::Agency);
-        let (paid, plan) = pending.plan_credit(draft(&policy, account.clone(), OPENED));
+        let (paid, plan) = pending.plan_credit(draft(&policy, account.clone(), OPENED), None);
         let entries = plan.unwrap().entries;
         let told = |entry: &Entry| {
             let reference = entry.reference.clone().unwrap();

@@ -43,6 +43,7 @@ fn run(policy: &Policy, now: Time, account: Account, most: usize) -> Settled<'_>
         let room = draft.entries().len().saturating_add(MAX_ENTRIES_PER_STEP) <= most;
         match next_due(&draft) {
             None => {
+                draft.settled();
                 return Settled {
                     draft,
                     complete: true,

@@ -1,6 +1,6 @@
 //! The events that invoke a function: API Gateway's HTTP request (payload version 2.0),
-//! EventBridge's scheduled event and the changes that the table's stream tells. One binary may
-//! receive all of them.
+//! EventBridge's scheduled event, what this system itself tells on a bus, and the changes that the
+//! table's stream tells. One binary may receive all of them.
 //!
 //! The gateway's forms are `lambda_http`'s; its conversion to an `http::Request` is not used. That
 //! panics on a `Host` header that makes no URL, which any stranger can send, and its adapter takes
@@ -24,6 +24,8 @@ use crate::store::ItemKey;
 pub enum Event {
     /// A schedule.
     Scheduled(ScheduledEvent),
+    /// One of this system's own events, off a bus.
+    Told(ToldEvent),
     /// Changes of the table.
     Changed(StreamEvent),
     /// A request.
@@ -33,7 +35,9 @@ pub enum Event {
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut event = Value::deserialize(deserializer)?;
-        let read = if event.get("detail-type").is_some() {
+        let read = if event.get("source").and_then(Value::as_str) == Some(OWN_SOURCE) {
+            serde_json::from_value(event).map(Self::Told)
+        } else if event.get("detail-type").is_some() {
             serde_json::from_value(event).map(Self::Scheduled)
         } else if event.get("Records").is_some() {
             serde_json::from_value(event).map(Self::Changed)
@@ -49,6 +53,31 @@ impl<'de> Deserialize<'de> for Event {
         };
         read.map_err(D::Error::custom)
     }
+}
+
+/// What EventBridge calls the source of this system's own events.
+const OWN_SOURCE: &str = "connects";
+
+/// One of this system's own events, as EventBridge hands it on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ToldEvent {
+    /// When it was put on the bus.
+    #[serde(default)]
+    pub time: Option<String>,
+    /// What it tells.
+    #[serde(flatten)]
+    pub told: Told,
+}
+
+/// What such an event tells.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Told {
+    /// Its kind: `connects.…`.
+    pub detail_type: String,
+    /// Its members, by its kind.
+    pub detail: Value,
 }
 
 /// EventBridge's scheduled event.
@@ -237,6 +266,25 @@ mod tests {
         };
         assert_eq!(event.time.as_deref(), Some("2027-01-01T00:00:00Z"));
         assert!(serde_json::from_value::<Event>(json!({ "Records": [{}] })).is_err());
+    }
+
+    #[test]
+    fn an_event_of_ours_is_told_from_a_schedule() {
+        let event = json!({
+            "version": "0",
+            "detail-type": "connects.low_balance",
+            "source": "connects",
+            "time": "2027-01-01T00:00:00Z",
+            "detail": { "account_id": "a1", "seq": 42 },
+        });
+        let Event::Told(event) = serde_json::from_value(event).unwrap() else {
+            panic!("not told");
+        };
+        assert_eq!(event.time.as_deref(), Some("2027-01-01T00:00:00Z"));
+        assert_eq!(event.told.detail_type, "connects.low_balance");
+        assert_eq!(event.told.detail["seq"], 42);
+        let without = json!({ "source": "connects", "detail-type": "connects.low_balance" });
+        assert!(serde_json::from_value::<Event>(without).is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::answer::Answer;
-use super::event::{Event, Parts, gateway_answer};
+use super::event::{Event, Parts, Told, gateway_answer};
 use super::problem::Problem;
 use super::request::{Request, route};
 use crate::clock::Clock;
@@ -39,8 +39,8 @@ const RUN_RESERVE: Duration = Duration::from_secs(10);
 /// What a function that only serves requests says to anything else.
 const ONLY_REQUESTS: &str = "this function only serves requests";
 
-/// What a function that works on a schedule says to a stream.
-const ONLY_SCHEDULED: &str = "this function reads no stream";
+/// What a function that works on a schedule says to a stream or an event.
+const ONLY_SCHEDULED: &str = "this function reads no stream and hears no events";
 
 /// The header by which tests set the time.
 const TEST_TIME: &str = "connects-now";
@@ -61,6 +61,8 @@ pub enum Work {
     Due(Time),
     /// The table's stream: whatever these items, which are new or changed, ask for.
     Changed(Vec<ItemKey>),
+    /// One of this system's own events.
+    Told(Told),
 }
 
 /// Writes logs as JSON lines, filtered as configured.
@@ -116,7 +118,7 @@ pub async fn serve_and_sweep<R: Serialize>(
         Work::Due(until) => job(run.context, until)
             .await
             .map_err(|fault| fault.to_string()),
-        Work::Changed(_) => Err(ONLY_SCHEDULED.to_owned()),
+        Work::Changed(_) | Work::Told(_) => Err(ONLY_SCHEDULED.to_owned()),
     })
     .await
 }
@@ -159,6 +161,14 @@ pub async fn invoked<R: Serialize, E: Display>(
                     .scheduled(event.time.as_deref())
                     .map_err(|error| Diagnostic::from(format!("the event's time is {error}")))?;
                 let work = Work::Due(schedule.due);
+                let report = report(clock, job, schedule.now, work, deadline_ms);
+                report.await.map(Reply::Report)
+            }
+            Event::Told(event) => {
+                let schedule = clock
+                    .scheduled(event.time.as_deref())
+                    .map_err(|error| Diagnostic::from(format!("the event's time is {error}")))?;
+                let work = Work::Told(event.told);
                 let report = report(clock, job, schedule.now, work, deadline_ms);
                 report.await.map(Reply::Report)
             }
@@ -350,6 +360,7 @@ mod tests {
         let job = async |run: Run| match run.work {
             Work::Due(until) => Ok(json!({ "due": time::text(until) })),
             Work::Changed(keys) => Ok(json!({ "closures": format!("{:?}", keys[0].closure()) })),
+            Work::Told(told) => Ok(json!({ "told": told.detail_type, "detail": told.detail })),
         };
         let scheduled = |time| json!({ "detail-type": "Scheduled Event", "time": time });
         let at = "2020-02-02T00:00:00Z";
@@ -365,5 +376,9 @@ mod tests {
         let closure = "Some((JobId(\"J1\"), Fraud))";
         let done = told(job, changed).await;
         assert_eq!(done.unwrap(), json!({ "closures": closure }));
+
+        let event = json!({ "source": "connects", "detail-type": "connects.x", "detail": 7 });
+        let done = told(job, event).await;
+        assert_eq!(done.unwrap(), json!({ "told": "connects.x", "detail": 7 }));
     }
 }

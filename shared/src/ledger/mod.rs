@@ -13,11 +13,13 @@ mod badges;
 mod closures;
 mod holds;
 mod jobs;
+mod low_balances;
 mod operations;
 mod plans;
 mod purchases;
 mod quotas;
 mod sweeps;
+mod top_ups;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,9 @@
 //!    `pending` to `paid`. Declined: one write says so; with a code a transaction, which also gives
 //!    the redemption back and takes the mark off. Anything else stays pending and due.
 //!
-//! So a redemption is taken exactly as long as its purchase is pending, paid or charged back.
+//! So a redemption is taken exactly as long as its purchase is pending, paid or charged back. A purchase
+//! that an account's top-up makes carries its price in the top-up's month in the same way
+//! ([`super::top_ups`]).
 //!
 //! A crash or a lost answer after any step leaves a pending purchase that is due: recovery asks the
 //! provider again and goes on from there. Past the policy's patience it cancels at the provider
@@ -29,11 +31,21 @@ use crate::domain::promo::{PromoFacts, Reservation};
 use crate::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
 use crate::domain::refusal::{Invalid, Refusal};
 use crate::domain::settle;
+use crate::domain::top_up::TopUp;
 use crate::domain::units::{Connects, Money};
 use crate::payments::{Charge, Payment, Provider};
 use crate::store::StoreError;
 
 use chrono::TimeDelta;
+
+/// What was read before a charge, for the first attempt to book what came of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Read<'r> {
+    /// The account.
+    pub state: &'r Account,
+    /// The top-up that the purchase was made for.
+    pub top_up: Option<&'r TopUp>,
+}
 
 /// Entries read at a time when looking for what lapsed of a lot.
 const JOURNAL_PAGE: usize = 200;
@@ -109,7 +121,7 @@ impl Ledger {
                     Some(reservation) => purchase.reserving(reservation),
                     None => purchase,
                 };
-                let written = self.store.begin_purchase(account, &purchase).await;
+                let written = self.store.begin_purchase(account, &purchase, None).await;
                 unanswered |= matches!(written, Err(StoreError::Unanswered(_)));
                 written?;
                 Ok(Attempt::Done(Outcome::Applied((purchase, state))))
@@ -123,8 +135,12 @@ impl Ledger {
             ))),
             Outcome::Applied((purchase, state)) => {
                 let payment = charged(provider, &purchase).await;
+                let read = Read {
+                    state: &state,
+                    top_up: None,
+                };
                 let settled = self
-                    .settle_payment(context, account, purchase.clone(), payment, Some(&state))
+                    .settle_payment(context, account, purchase.clone(), payment, Some(read))
                     .await;
                 let purchase = match settled {
                     Ok(purchase) => purchase,
@@ -306,24 +322,36 @@ impl Ledger {
         Ok(purchase.status != PurchaseStatus::Pending)
     }
 
-    /// Brings a pending purchase to where its payment says; gives it as it stands then. A state
-    /// that was `read` before the charge serves the first attempt: the journal's lock tells if it
-    /// has gone stale.
-    async fn settle_payment(
+    /// Brings a pending purchase to where its payment says; gives it as it stands then. What was `read`
+    /// before the charge serves the first attempt: the journal's lock and the top-up's revision tell if
+    /// it has gone stale.
+    pub(super) async fn settle_payment(
         &self,
         context: &Context,
         account: &AccountId,
         purchase: Purchase,
         payment: Payment,
-        read: Option<&Account>,
+        read: Option<Read<'_>>,
     ) -> Result<Purchase, Error> {
         match payment {
             Payment::Open if present(Defect::OpenIsDeclined) => {
-                self.decline(context, account, purchase).await
+                self.decline(context, account, purchase, read).await
             }
             Payment::Open => Ok(purchase),
             Payment::Paid => self.credit(context, account, purchase, read).await,
-            Payment::Declined => self.decline(context, account, purchase).await,
+            Payment::Declined => self.decline(context, account, purchase, read).await,
+        }
+    }
+
+    /// The top-up that a purchase was made for.
+    async fn top_up_of(
+        &self,
+        account: &AccountId,
+        purchase: &Purchase,
+    ) -> Result<Option<TopUp>, StoreError> {
+        match purchase.top_up {
+            None => Ok(None),
+            Some(_) => self.store.top_up(account).await,
         }
     }
 
@@ -332,14 +360,15 @@ impl Ledger {
         context: &Context,
         account: &AccountId,
         purchase: Purchase,
-        mut read: Option<&Account>,
+        mut read: Option<Read<'_>>,
     ) -> Result<Purchase, Error> {
         self.retry(context, async |_| {
-            let (state, current) = match read.take() {
-                Some(state) => (Some(state.clone()), None),
+            let (state, current, top_up) = match read.take() {
+                Some(read) => (Some(read.state.clone()), None, read.top_up.cloned()),
                 None => futures::try_join!(
                     self.store.load(account),
                     self.store.purchase(account, &purchase.id),
+                    self.top_up_of(account, &purchase),
                 )?,
             };
             if let Some(current) = current.filter(|p| p.status != PurchaseStatus::Pending) {
@@ -349,7 +378,7 @@ impl Ledger {
             let Some(draft) = self.ready(context, state).await? else {
                 return Ok(Attempt::Again);
             };
-            let (paid, plan) = purchase.plan_credit(draft);
+            let (paid, plan) = purchase.plan_credit(draft, top_up.as_ref());
             self.commit(context, plan).await?;
             Ok(Attempt::Done(paid))
         })
@@ -361,16 +390,25 @@ impl Ledger {
         context: &Context,
         account: &AccountId,
         purchase: Purchase,
+        mut read: Option<Read<'_>>,
     ) -> Result<Purchase, Error> {
         let declined = purchase.declined();
         self.retry(context, async |_| {
-            match self.store.decline_purchase(account, &declined).await {
+            let top_up = match read.take() {
+                Some(read) => read.top_up.cloned(),
+                None => self.top_up_of(account, &declined).await?,
+            };
+            let top_up = top_up.map(|top_up| top_up.declined(&declined, &self.policy, context.now));
+            let written = self
+                .store
+                .decline_purchase(account, &declined, top_up.as_ref());
+            match written.await {
                 Ok(()) => Ok(Attempt::Done(declined.clone())),
                 Err(StoreError::Lost) => {
                     let current = self.store.purchase(account, &declined.id).await?;
                     let current = current.ok_or(Refusal::PurchaseNotFound)?;
                     match current.status {
-                        // Others were redeeming its code.
+                        // Others were redeeming its code, or changed the top-up.
                         PurchaseStatus::Pending => Err(StoreError::Lost.into()),
                         _ => Ok(Attempt::Done(current)),
                     }
@@ -383,7 +421,7 @@ impl Ledger {
 }
 
 /// What the provider says of a purchase, which is not asked where there is nothing to charge.
-async fn charged(provider: &impl Provider, purchase: &Purchase) -> Payment {
+pub(super) async fn charged(provider: &impl Provider, purchase: &Purchase) -> Payment {
     match purchase.is_free() {
         true => Payment::Paid,
         false => provider.charge(&charge(purchase)).await,

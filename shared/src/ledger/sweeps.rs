@@ -19,6 +19,7 @@ use super::{Attempt, Context, Error, Fault, Ledger};
 use crate::domain::account::Account;
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::time::{self, Time};
+use crate::domain::top_up::Skipped;
 use crate::payments::Provider;
 use crate::store::{DUE_SHARDS, Due, DueItem, DueKind, Owner, StoreError};
 
@@ -57,6 +58,10 @@ pub struct Report {
     pub badges: u64,
     /// Badges that went off.
     pub badges_off: u64,
+    /// Top-ups that were begun.
+    pub top_ups: u64,
+    /// Top-ups that were looked at and not begun, by why not.
+    pub top_ups_skipped: BTreeMap<Skipped, u64>,
     /// Accounts and jobs that failed and stay due.
     pub failed: u64,
     /// Some of them.
@@ -112,6 +117,10 @@ impl Report {
         self.bids += other.bids;
         self.badges += other.badges;
         self.badges_off += other.badges_off;
+        self.top_ups += other.top_ups;
+        for (why, times) in other.top_ups_skipped {
+            *self.top_ups_skipped.entry(why).or_default() += times;
+        }
         self.failed += other.failed;
         self.unfinished |= other.unfinished;
         self.failures.extend(other.failures);
@@ -171,11 +180,24 @@ impl Ledger {
         .await
     }
 
-    /// Asks the provider about every open payment.
+    /// Asks the provider about every open payment, and begins the top-ups that are wanted.
     ///
     /// # Errors
     /// When the index can't be read at all.
     pub async fn sweep_payments(
+        &self,
+        context: &Context,
+        provider: &impl Provider,
+        until: Time,
+    ) -> Result<Report, Fault> {
+        let begun = Instant::now();
+        let open = self.sweep_open(context, provider, until).await?;
+        let later = context.later(begun);
+        let wanted = self.sweep_top_ups(&later, provider, until).await?;
+        Ok(open.and(wanted))
+    }
+
+    async fn sweep_open(
         &self,
         context: &Context,
         provider: &impl Provider,
@@ -352,6 +374,10 @@ mod tests {
 
     #[test]
     fn reports_add_up() {
+        let skipped = |n| match n {
+            10 => Skipped::Enough,
+            _ => Skipped::Open,
+        };
         let report = |n: u64, unfinished| Report {
             due_until: None,
             accounts: n,
@@ -364,6 +390,8 @@ mod tests {
             bids: n + 8,
             badges: n + 8,
             badges_off: n + 9,
+            top_ups: n + 10,
+            top_ups_skipped: BTreeMap::from([(Skipped::Later, n), (skipped(n), 1)]),
             failed: n + 4,
             failures: vec![format!("a{n}")],
             unfinished,
@@ -381,6 +409,12 @@ mod tests {
             bids: 226,
             badges: 226,
             badges_off: 228,
+            top_ups: 230,
+            top_ups_skipped: BTreeMap::from([
+                (Skipped::Later, 210),
+                (Skipped::Enough, 1),
+                (Skipped::Open, 1),
+            ]),
             failed: 218,
             failures: vec!["a10".to_owned(), "a200".to_owned()],
             unfinished: false,

@@ -71,6 +71,7 @@ mod planted {
                 || (sk == keys::JOB && present(Defect::JobOverwritten))
                 || (sk == keys::AUCTION && present(Defect::AuctionOverwritten))
                 || (sk == keys::BADGE && present(Defect::BadgeOverwritten))
+                || (sk == keys::TOP_UP && present(Defect::TopUpOverwritten))
                 || (hold && present(Defect::HoldOverwritten))
                 || (sk == keys::PERSON && present(Defect::SignupTwice))
                 || (put.item.contains_key("status") && present(Defect::CreditedTwice));

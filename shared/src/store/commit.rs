@@ -38,6 +38,7 @@ use crate::domain::promo::{Promo, Redemption, Slot};
 use crate::domain::purchase::Purchase;
 use crate::domain::receipt::Answered;
 use crate::domain::time::{self, Time};
+use crate::domain::top_up::{TopUp, TopUpOff};
 
 use super::items::{
     EntryItem, HoldItem, Item, LotItem, ProfileItem, ReceiptItem, RedemptionItem, UsedItem, number,
@@ -49,7 +50,13 @@ use super::{DueKind, Owner, Store, StoreError, broken, keys};
 pub const IS_NEW: &str = "attribute_not_exists(pk)";
 
 /// Attributes that a profile may or may not have.
-const OPTIONAL_IN_PROFILE: [&str; 4] = ["pending_plan", "lapsed_cycle", "due_shard", "due_at"];
+const OPTIONAL_IN_PROFILE: [&str; 5] = [
+    "pending_plan",
+    "lapsed_cycle",
+    "low_balance",
+    "due_shard",
+    "due_at",
+];
 
 impl Store {
     /// Commits a plan: all of it, or nothing.
@@ -190,59 +197,56 @@ impl Store {
         self.transact(actions).await
     }
 
-    /// Writes down a purchase that is about to be charged, where there is none, and takes the
-    /// redemption of its code. Sent once, so that the outcome is its own: sent again, it would meet
-    /// what it wrote itself.
+    /// Writes down a purchase that is about to be charged, where there is none, and takes with it what
+    /// it rides on: the redemption of its code; its price out of the month of a `top_up`.
     ///
     /// # Errors
-    /// [`StoreError::Lost`] when there is one of another request, or the code can't be redeemed as
-    /// it was read.
+    /// [`StoreError::Lost`] when there is one of another request, or what it rides on is not as it was
+    /// read.
     pub async fn begin_purchase(
         &self,
         account: &AccountId,
         purchase: &Purchase,
+        top_up: Option<&TopUp>,
     ) -> Result<(), StoreError> {
-        if let Some(promo) = &purchase.promo {
+        let promo = purchase.promo.as_ref().map(|promo| {
             let marker = RedemptionItem {
                 purchase_id: purchase.id.clone(),
             };
             let code = keys::redemption(&promo.redemption.code);
             let marker = to_item(keys::account(account), code, &marker)?;
             let mut actions = vec![
-                self.purchase_action(account, purchase)?,
                 self.put_if(marker, IS_NEW)?,
                 self.redemption_action(&promo.redemption)?,
             ];
             if let Some(code) = &promo.redemption.single_use {
                 actions.push(self.code_used(account, code)?);
             }
-            return self.transact(actions).await;
-        }
-        let request = self
-            .put_request(purchase_item(account, purchase)?, IS_NEW, None)
-            .customize()
-            .config_override(once());
-        self.call(Access::Write(1), request.send())
+            Ok(actions)
+        });
+        let top_up = top_up.map(|top_up| self.top_up_action(account, top_up));
+        self.write_purchase(account, purchase, promo, top_up.into_iter().collect())
             .await
-            .map(|_| ())
     }
 
-    /// Writes down that a pending purchase is definitely not paid, and gives the redemption of its
-    /// code back.
+    /// Writes down that a pending purchase is definitely not paid, and gives back what it rode on: the
+    /// redemption of its code; its price to the month of a `top_up`, with what the holder is to be told
+    /// if that went off.
     ///
     /// # Errors
-    /// [`StoreError::Lost`] when it is not pending any more, or another transaction was under way.
+    /// [`StoreError::Lost`] when it is not pending any more, another transaction was under way, or the
+    /// top-up is not as it was read.
     pub async fn decline_purchase(
         &self,
         account: &AccountId,
         purchase: &Purchase,
+        top_up: Option<&(TopUp, Option<TopUpOff>)>,
     ) -> Result<(), StoreError> {
         let promo = purchase.promo.as_ref();
-        if let Some(promo) = promo.filter(|_| !present(Defect::CodeKept)) {
+        let promo = promo.filter(|_| !present(Defect::CodeKept)).map(|promo| {
             let (taken, by) = (&promo.redemption, text(purchase.id.as_str()));
             let marker = (keys::account(account), keys::redemption(&taken.code));
             let mut actions = vec![
-                self.purchase_action(account, purchase)?,
                 self.delete(marker, "purchase_id", by)?,
                 self.redemption_back(taken)?,
             ];
@@ -250,12 +254,39 @@ impl Store {
                 let used = (keys::promo(code), keys::USED.to_owned());
                 actions.push(self.delete(used, "account_id", text(account.as_str()))?);
             }
-            return self.transact(actions).await;
+            Ok(actions)
+        });
+        let top_up = top_up.map(|(top_up, off)| {
+            let told = off.iter().map(|off| self.top_up_off_action(account, off));
+            std::iter::once(self.top_up_action(account, top_up)).chain(told)
+        });
+        let top_up = top_up.into_iter().flatten().collect();
+        self.write_purchase(account, purchase, promo, top_up).await
+    }
+
+    /// A purchase by itself, or in a transaction with what goes with it. Sent once, so that the outcome
+    /// is its own: sent again, it would meet what it wrote itself.
+    async fn write_purchase(
+        &self,
+        account: &AccountId,
+        purchase: &Purchase,
+        promo: Option<Result<Vec<TransactWriteItem>, StoreError>>,
+        top_up: Vec<Result<TransactWriteItem, StoreError>>,
+    ) -> Result<(), StoreError> {
+        let promo = promo.transpose()?.into_iter().flatten();
+        let top_up = top_up.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let with_it: Vec<_> = promo.chain(top_up).collect();
+        if !with_it.is_empty() {
+            let purchase = self.purchase_action(account, purchase)?;
+            let actions = std::iter::once(purchase).chain(with_it);
+            return self.transact(actions.collect()).await;
         }
         let (condition, names, values) = purchase_condition(purchase);
         let request = self
             .put_request(purchase_item(account, purchase)?, condition, values)
-            .set_expression_attribute_names(names);
+            .set_expression_attribute_names(names)
+            .customize()
+            .config_override(once());
         self.call(Access::Write(1), request.send())
             .await
             .map(|_| ())
@@ -484,6 +515,9 @@ impl Store {
             }
             Guard::Badge(badge) => self.badge_action(account, badge),
             Guard::BadgeNotice(notice) => self.badge_notice_action(account, notice),
+            Guard::LowBalance(crossing) => self.low_balance_action(account, crossing),
+            Guard::TopUp(top_up) => self.top_up_action(account, top_up),
+            Guard::TopUpWanted(waiting) => self.top_up_wanted_action(account, waiting),
             Guard::OpenJob {
                 job,
                 version,
@@ -517,7 +551,7 @@ impl Store {
             .map_err(rejected)
     }
 
-    fn update<const N: usize>(
+    pub(super) fn update<const N: usize>(
         &self,
         pk: String,
         sk: String,

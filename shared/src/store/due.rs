@@ -45,6 +45,8 @@ pub enum Due {
     Bid(AccountId),
     /// A badge whose paid week is over.
     Badge,
+    /// A top-up that is wanted.
+    TopUp,
 }
 
 /// Some of what is due in a shard.
@@ -143,6 +145,8 @@ fn due_item<K: Owner>(item: &Item) -> Option<DueItem<K>> {
         Due::Cycle
     } else if sk == keys::BADGE {
         Due::Badge
+    } else if sk == keys::TOP_UP {
+        Due::TopUp
     } else if let Some(id) = sk.strip_prefix(keys::RECEIPT_PREFIX) {
         let id = OperationId::try_new(id).ok()?;
         match id.is(Operation::Hold) {

@@ -20,6 +20,7 @@ use crate::domain::ids::{
 use crate::domain::journal::{Entry, EntryType};
 use crate::domain::key::IdempotencyKey;
 use crate::domain::lot::{Birth, Lot, Source, total};
+use crate::domain::low_balance::LowBalance;
 use crate::domain::proposal::{Decision, FreeReason, Proposal, ProposalState};
 use crate::domain::receipt::Receipt;
 use crate::domain::seal::{FORMAT, Seal};
@@ -220,6 +221,8 @@ pub struct ProfileItem {
     pending_plan: Option<Plan>,
     #[serde(default)]
     lapsed_cycle: Option<NaiveDate>,
+    #[serde(default)]
+    low_balance: Option<LowBalance>,
     seq: Seq,
 }
 
@@ -235,6 +238,7 @@ impl From<&Profile> for ProfileItem {
             next_grant_on: profile.next_grant_on,
             pending_plan: profile.pending_plan,
             lapsed_cycle: profile.lapsed_cycle,
+            low_balance: profile.low_balance,
             seq: profile.seq,
         }
     }
@@ -252,6 +256,7 @@ impl From<ProfileItem> for Profile {
             next_grant_on: item.next_grant_on,
             pending_plan: item.pending_plan,
             lapsed_cycle: item.lapsed_cycle,
+            low_balance: item.low_balance,
             seq: item.seq,
         }
     }

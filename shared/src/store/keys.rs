@@ -33,6 +33,8 @@ pub const USED: &str = "USED";
 pub const SANDBOX: &str = "CHARGE";
 /// An account's availability badge.
 pub const BADGE: &str = "SETTING#BADGE";
+/// An account's top-up.
+pub const TOP_UP: &str = "SETTING#TOP_UP";
 /// The partition of the badge's prices.
 pub const BADGE_PRICES: &str = "BADGE";
 pub const LOT_PREFIX: &str = "LOT#";
@@ -144,6 +146,15 @@ pub fn badge_notice(paid_until: Time, revision: u64) -> String {
     format!("SEEN#badge_off#{}#{revision}", time::text(paid_until))
 }
 
+/// That a balance became low with that entry.
+pub fn low_balance_notice(crossing: Seq) -> String {
+    format!("SEEN#low_balance#{:012}", crossing.get())
+}
+
+pub fn top_up_notice(purchase: &OperationId) -> String {
+    format!("SEEN#top_up_off#{purchase}")
+}
+
 /// The price of the week that begins on that Monday.
 pub fn badge_price(monday: NaiveDate) -> String {
     format!("{BADGE_PRICE_PREFIX}{monday}")
@@ -177,6 +188,8 @@ pub enum DueKind {
     Auction,
     /// Badges that are on: whose paid weeks are to be renewed.
     Badge,
+    /// Top-ups that are wanted.
+    TopUp,
 }
 
 impl DueKind {
@@ -189,6 +202,7 @@ impl DueKind {
             Self::Hold => "hold",
             Self::Auction => "auction",
             Self::Badge => "badge",
+            Self::TopUp => "top_up",
         }
     }
 }
@@ -204,7 +218,7 @@ mod tests {
         assert!(PROFILE < RECEIPT_PREFIX);
         assert!(RECEIPT_PREFIX < REDEMPTION_PREFIX);
         assert!(REDEMPTION_PREFIX < "SEEN#");
-        assert!(PROFILE < BADGE);
+        assert!(PROFILE < BADGE && PROFILE < TOP_UP);
     }
 
     #[test]

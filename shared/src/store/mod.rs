@@ -17,6 +17,7 @@ mod keys;
 mod meter;
 mod quotas;
 mod sandbox;
+mod top_ups;
 
 use std::collections::HashMap;
 use std::sync::Arc;

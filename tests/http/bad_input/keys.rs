@@ -29,6 +29,7 @@ async fn idempotency_keys_are_1_to_255_visible_characters() {
         "release",
         "bid",
         "badge on",
+        "low balance on",
     ] {
         for key in ["", "two words", &long] {
             let answer = world.good(world.route(name)).key(key).await;

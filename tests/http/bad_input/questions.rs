@@ -94,6 +94,11 @@ async fn bad_questions() {
             asked.at(NOW).await.refused(status, code);
         }
     }
+    for method in [Method::GET, Method::DELETE] {
+        let path = format!("/v1/accounts/{}/low-balance?verbose=1", ana.id);
+        let asked = stack.user(&[&ana.id], method, path);
+        asked.at(NOW).await.refused(422, "unknown_field");
+    }
     let job = world.route("job").path.clone();
     let answer = stack.service(Method::GET, format!("{job}?verbose=1")).await;
     answer.refused(422, "unknown_field");

@@ -113,6 +113,8 @@ fn cases() -> Vec<(&'static str, Vec<Case>)> {
         ),
         ("badge on", bad_amounts("max_weekly", 1)),
         ("badge on", vec![null("max_weekly")]),
+        ("low balance on", bad_amounts("threshold", 1)),
+        ("low balance on", vec![null("threshold")]),
         ("purchase", bad_amounts("quantity", 10)),
         ("purchase", vec![null("quantity")]),
         (
@@ -287,6 +289,7 @@ async fn values_of_the_wrong_type_and_values_out_of_range() {
         ("hold", "amount"),
         ("hold", "reason"),
         ("badge on", "max_weekly"),
+        ("low balance on", "threshold"),
         ("purchase", "quantity"),
         ("refund", "reason"),
         ("redeem", "code"),
@@ -438,6 +441,80 @@ async fn an_interview_names_its_job_and_a_client_in_the_currency_of_the_shop() {
     ] {
         let answer = world.good(world.route("reward")).json(body).await;
         answer.refused(422, code).has("field", field);
+    }
+    assert_eq!(world.ana.items().await, before);
+}
+
+#[tokio::test]
+async fn a_top_up_must_help_be_for_sale_and_fit_its_cap() {
+    let stack = Stack::local();
+    let world = world(&stack).await;
+    let before = world.ana.items().await;
+    let good = world.route("low balance on").body.clone().unwrap();
+    let cap = |amount: Value, currency: &str| json!({ "amount": amount, "currency": currency });
+    for (member, value, status, code) in [
+        ("quantity", json!(9), 422, "below_minimum"),
+        ("quantity", json!(1_000_001), 422, "above_maximum"),
+        ("quantity", json!("10"), 400, "malformed_request"),
+        ("quantity", Value::Null, 422, "invalid_field"),
+        ("monthly_cap", json!(150), 400, "malformed_request"),
+        ("monthly_cap", Value::Null, 422, "invalid_field"),
+        (
+            "monthly_cap.amount",
+            cap(json!(0), "USD"),
+            422,
+            "below_minimum",
+        ),
+        (
+            "monthly_cap.amount",
+            cap(json!(149), "USD"),
+            422,
+            "below_minimum",
+        ),
+        (
+            "monthly_cap.amount",
+            cap(json!(100_000_001), "USD"),
+            422,
+            "above_maximum",
+        ),
+        (
+            "monthly_cap.currency",
+            cap(json!(150), "EUR"),
+            422,
+            "invalid_field",
+        ),
+        (
+            "monthly_cap.currency",
+            cap(json!(150), "usd"),
+            422,
+            "invalid_field",
+        ),
+        ("payment_method", json!("cash"), 422, "invalid_field"),
+        ("payment_method", json!(""), 422, "invalid_field"),
+        ("payment_method", json!(5), 400, "malformed_request"),
+        ("surprise", json!(1), 422, "unknown_field"),
+    ] {
+        let mut body = good.clone();
+        let name = member.split('.').next().unwrap();
+        body["top_up"][name] = value.clone();
+        let request = world.good(world.route("low balance on")).json(body);
+        let answer = request.about(format!("{member} {value}")).await;
+        let answer = answer.refused(status, code);
+        if status == 422 {
+            answer.has("field", format!("top_up.{member}").as_str());
+        }
+    }
+    // Fewer than the threshold would leave the balance low.
+    let mut body = good.clone();
+    body["threshold"] = json!(11);
+    let answer = world.good(world.route("low balance on")).json(body).await;
+    answer
+        .refused(422, "below_minimum")
+        .has("field", "top_up.quantity");
+    for top_up in [json!(1), json!([]), json!("on")] {
+        let body = json!({ "threshold": 10, "top_up": top_up });
+        let answer = world.good(world.route("low balance on")).json(body).await;
+        answer.refused(400, "malformed_request");
     }
     assert_eq!(world.ana.items().await, before);
 }

@@ -7,7 +7,7 @@ use super::{Operation, of as schema_of};
 use connects::domain::ids::{AccountId, JobId, OperationId, PromoCode};
 
 /// Members of requests, by their names, or by those of the operation and the member where a name is not enough.
-const MEMBERS: [(&str, &str); 60] = [
+const MEMBERS: [(&str, &str); 67] = [
     (
         "account_id",
         "The account of whoever was hired, which need not be one here.",
@@ -137,6 +137,25 @@ const MEMBERS: [(&str, &str); 60] = [
     ),
     ("status", "Whether the account may be used."),
     ("spend_id", "Which spend."),
+    ("threshold", "Fewer Connects available than this are low."),
+    (
+        "top_up",
+        "What is bought when the balance becomes low; nothing, if left out.",
+    ),
+    (
+        "top_up.quantity",
+        "How many Connects are bought at a time: as many as the threshold at least.",
+    ),
+    (
+        "top_up.monthly_cap",
+        "What the purchases of a calendar month (UTC) may cost at most, in the shop's currency: once the price at least.",
+    ),
+    ("top_up.monthly_cap.amount", "In minor units: cents."),
+    ("top_up.monthly_cap.currency", "ISO 4217."),
+    (
+        "top_up.payment_method",
+        "The payment provider's name for what is charged; its default, if left out.",
+    ),
     ("to", "The last UTC day, inclusive."),
     ("valid_from", "From when on the code can be used."),
     ("valid_until", "Until when it can be used, exclusive."),

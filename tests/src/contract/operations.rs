@@ -13,6 +13,7 @@ use connects::domain::ids::AccountId;
 use connects::domain::job::JobView;
 use connects::domain::journal::EntryView;
 use connects::domain::lot::LotView;
+use connects::domain::low_balance::LowBalanceView;
 use connects::domain::plan_change::PlanChangeAnswer;
 use connects::domain::policy::{BUILT_IN, Catalog, Policy};
 use connects::domain::promo::{PromoView, RedeemAnswer};
@@ -336,6 +337,29 @@ pub fn operations() -> Vec<Operation> {
             .query(move |query| function::wallet::history::asked(query, &somebody))
             .also_csv()
             .refuses(&["invalid_cursor", "rate_limited"]),
+            O::new(
+                ("PUT", "/v1/accounts/{account_id}/low-balance"),
+                "setLowBalance",
+                &[USER, SERVICE],
+                OK,
+                of::<LowBalanceView>,
+            )
+            .body(function::account::low_balance)
+            .leads_to(&["getLowBalance", "clearLowBalance"]),
+            O::new(
+                ("GET", "/v1/accounts/{account_id}/low-balance"),
+                "getLowBalance",
+                &[USER, SERVICE, ADMIN],
+                FOUND,
+                of::<LowBalanceView>,
+            ),
+            O::new(
+                ("DELETE", "/v1/accounts/{account_id}/low-balance"),
+                "clearLowBalance",
+                &[USER, SERVICE],
+                OK,
+                of::<LowBalanceView>,
+            ),
         ],
     )
     .chain(about(

@@ -23,13 +23,13 @@ use lambda_runtime::LambdaEvent;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
-use crate::gateway::{self, route};
+use crate::gateway::{self, purchase, route};
 use crate::table::unique;
 use crate::wire::{Answer, Broken, Call, Emulated, Layer};
 
-/// The most calls to the table that one invocation may cause. A schedule asks 64 shards, and here
-/// there are three schedules in one.
-const MAX_CALLS: u64 = 400;
+/// The most calls to the table that one invocation may cause. A kind of due work is 64 shards, and here
+/// there are six kinds in one run.
+const MAX_CALLS: u64 = 464;
 
 /// The longest input of any kind.
 const MAX_INPUT: usize = 1 << 20;
@@ -267,12 +267,19 @@ impl World {
     /// Everything that schedules and the stream do.
     async fn sweep(&self, run: Run) -> Value {
         let (ledger, context) = (&self.app.ledger, &run.context);
-        let until = match run.work {
+        let until = match run.work.clone() {
             Work::Due(until) => until,
             Work::Changed(items) => {
                 let closures = items.iter().filter_map(ItemKey::closure).collect();
                 let report = ledger.carry_out(context, closures).await;
                 return json!(report.map_err(|error| error.to_string()));
+            }
+            Work::Told(told) => {
+                let run = Run {
+                    work: Work::Told(told),
+                    ..run
+                };
+                return json!(purchase::work(&self.app, run).await);
             }
         };
         let reports = [

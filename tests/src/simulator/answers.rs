@@ -19,7 +19,7 @@ use connects::domain::purchase::{PurchaseCommand, PurchaseStatus};
 use connects::domain::refund::{RefundCommand, RefundOf};
 use connects::domain::refusal::Refusal;
 use connects::domain::spend::SpendCommand;
-use connects::domain::time::text;
+use connects::domain::time::{Time, text};
 use connects::domain::units::Connects;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,6 +28,7 @@ use super::auctions::{self, Standing, Told};
 use super::badges::Badges;
 use super::snapshot::{HoldRow, Partition, ProposalRow, ReceiptRow, Snapshot};
 use super::state::{Moment, Moments, hold_entries, returned, returns_of};
+use super::top_ups::TopUps;
 use super::world::{Asked, Attempt, Heard};
 
 /// Everything that is known of a history at its end.
@@ -43,10 +44,14 @@ pub struct Evidence<'e> {
     pub first: &'e BTreeMap<(String, String), u64>,
     /// What was written of badges.
     pub badges: &'e Badges,
+    /// What was written of top-ups.
+    pub top_ups: &'e TopUps,
     /// What was asked and heard.
     pub attempts: &'e [Attempt],
     /// The rules.
     pub policy: &'e Policy,
+    /// When all of it was over.
+    pub now: Time,
 }
 
 type Checked = Result<(), String>;
@@ -70,6 +75,7 @@ impl Evidence<'_> {
         self.before_closures()?;
         self.rankings()?;
         self.badges()?;
+        self.top_ups()?;
         self.in_order()
     }
 
@@ -229,6 +235,9 @@ impl Evidence<'_> {
                 self.told_of_a_badge(attempt, replayed, said)
             }
             Asked::LookAtPrice => self.told_of_prices(attempt, said),
+            Asked::SetLow(_) | Asked::ClearLow | Asked::LookAtLow => {
+                self.told_of_a_low_balance(attempt, said)
+            }
             Asked::LookAtJob(job) => {
                 let closed = self.closed(job);
                 let possible = match said["state"].as_str() {

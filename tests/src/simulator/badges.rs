@@ -348,7 +348,13 @@ impl Evidence<'_> {
             if self.tick(change.account, n)? > change.tick {
                 break;
             }
-            let next = moments.get(n as usize + 1).and_then(|next| next.model.at());
+            // What is written after the change may say that it happened before: it was not seen.
+            let seen = |next: &&Moment| {
+                let tick = self.tick(change.account, next.model.seq().get());
+                tick.is_ok_and(|tick| tick <= change.tick)
+            };
+            let next = moments.get(n as usize + 1).filter(seen);
+            let next = next.and_then(|next| next.model.at());
             if next.is_none_or(|next| at < next + APART) {
                 around.push(&moments[n as usize]);
             }

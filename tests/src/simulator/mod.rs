@@ -13,6 +13,7 @@ mod auctions;
 mod badges;
 mod snapshot;
 mod state;
+mod top_ups;
 mod world;
 
 use std::cell::RefCell;
@@ -43,6 +44,7 @@ use crate::wire::Emulated;
 use answers::Evidence;
 use badges::Badges;
 use snapshot::Snapshot;
+use top_ups::TopUps;
 use world::{Attempt, BADGES, Heard, World};
 
 /// The table's name.
@@ -186,7 +188,9 @@ impl Simulator {
             bidding: *[0, 25, 60].get(fastrand::usize(0..3)).unwrap_or(&25),
             holding: *[0, 10, 40].get(fastrand::usize(0..3)).unwrap_or(&10),
             badging: *[0, 0, 30, 70].get(fastrand::usize(0..4)).unwrap_or(&0),
+            topping: *[0, 0, 15, 40].get(fastrand::usize(0..4)).unwrap_or(&0),
             streamed: RefCell::default(),
+            crossed: RefCell::default(),
             attempts: RefCell::default(),
             requests: RefCell::default(),
             complaints: RefCell::default(),
@@ -252,8 +256,8 @@ async fn burst(world: &World) {
     );
 }
 
-/// The schedules run until nothing is due; unless `all` do, only those of payments, closures, bids,
-/// badges and holds.
+/// The schedules run until nothing is due; unless `all` do, only those of payments, top-ups, closures,
+/// bids, badges and holds.
 async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), String> {
     let open = |(_, what): &&(String, String)| {
         let words = [
@@ -262,6 +266,7 @@ async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), Str
             "AUCTION",
             "PROPOSAL#",
             "SETTING#BADGE",
+            "SETTING#TOP_UP",
         ];
         all || words.iter().any(|word| what.contains(word))
     };
@@ -286,6 +291,7 @@ async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), Str
             (3, "AUCTION"),
             (3, "PROPOSAL#"),
             (4, "RECEIPT#pu_"),
+            (4, "SETTING#TOP_UP"),
             (BADGES, "SETTING#BADGE"),
         ] {
             if !due.iter().any(|(_, what)| what.contains(word)) {
@@ -321,14 +327,17 @@ async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<u64, S
     }
     let attempts = world.attempts.borrow();
     let badges = Badges::read(&world.faults.badges_written())?;
+    let top_ups = TopUps::read(&world.faults.top_ups_written())?;
     let evidence = Evidence {
         snapshot: &snapshot,
         moments: &moments,
         committed: &world.faults.committed(),
         first: &world.faults.first_written(),
         badges: &badges,
+        top_ups: &top_ups,
         attempts: &attempts,
         policy,
+        now: world.now(0),
     };
     evidence.check()?;
     match world.complaints.borrow().first() {

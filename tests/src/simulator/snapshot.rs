@@ -19,11 +19,13 @@ use connects::domain::job::Job;
 use connects::domain::journal::{Entry, EntryType};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::lot::{Birth, Lot, Slice, Source};
+use connects::domain::low_balance::LowBalance;
 use connects::domain::promo::{Promo, Slot};
 use connects::domain::proposal::{FreeReason, ProposalState};
 use connects::domain::purchase::Purchase;
 use connects::domain::seal::Seal;
 use connects::domain::time::{Time, as_text, as_text_if_any};
+use connects::domain::top_up::TopUp;
 use connects::domain::units::Connects;
 use connects::store::SandboxCharge;
 use data_encoding::HEXLOWER;
@@ -77,6 +79,12 @@ pub struct Partition {
     pub badge: Option<Badge>,
     /// What its holder is told of a badge that went off.
     pub notices: Vec<NoticeRow>,
+    /// What its holder is told of a balance that became low, by entry.
+    pub crossings: BTreeMap<Seq, CrossingRow>,
+    /// Its top-up, once it asked for one.
+    pub top_up: Option<TopUp>,
+    /// The purchases by whose decline its top-up went off, as its holder is told.
+    pub top_ups_off: BTreeSet<String>,
 }
 
 /// One job.
@@ -167,6 +175,20 @@ pub struct NoticeRow {
     pub noticed_at: Time,
 }
 
+/// What a holder is told of a balance that became low, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct CrossingRow {
+    /// The entry that made it so.
+    pub seq: Seq,
+    /// When.
+    #[serde(with = "as_text")]
+    pub at: Time,
+    /// Fewer are low.
+    pub threshold: Connects,
+    /// So many were available.
+    pub available: Connects,
+}
+
 /// A hold as it is stored.
 #[derive(Debug, Deserialize)]
 pub struct HoldRow {
@@ -216,6 +238,8 @@ pub struct ProfileRow {
     pub anchor: NaiveDate,
     /// The first cycle that nothing was booked for.
     pub next_grant_on: NaiveDate,
+    /// Under how many Connects its balance is low.
+    pub low_balance: Option<LowBalance>,
     /// The entry that changed it last.
     pub seq: Seq,
 }
@@ -476,7 +500,15 @@ impl Partition {
                 let code = sk.trim_start_matches("REDEMPTION#").to_owned();
                 self.redemptions.insert(code, read(&item["purchase_id"])?);
             }
+            "SETTING" if sk == "SETTING#TOP_UP" => self.top_up = Some(read(item)?),
             "SETTING" => self.badge = Some(read(item)?),
+            "SEEN" if sk.starts_with("SEEN#low_balance#") => {
+                let crossing: CrossingRow = read(item)?;
+                self.crossings.insert(crossing.seq, crossing);
+            }
+            "SEEN" if sk.starts_with("SEEN#top_up_off#") => {
+                self.top_ups_off.insert(read(&item["purchase_id"])?);
+            }
             "SEEN" if sk.starts_with("SEEN#badge_off#") => self.notices.push(read(item)?),
             "SEEN" => {}
             _ => return Err(format!("no such item: {item}")),

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use super::snapshot::{
     BidRow, HoldRow, JobPartition, Partition, ProfileRow, ProposalRow, ReceiptRow, Snapshot,
 };
-use super::{auctions, badges};
+use super::{auctions, badges, top_ups};
 use crate::model::Model;
 
 /// What comes back can be used for so many days more, by the built-in policy.
@@ -42,6 +42,8 @@ pub struct Moment {
     until: Option<NaiveDate>,
     anchor: NaiveDate,
     next_cycle: Option<NaiveDate>,
+    /// Under how many Connects its balance was low, if that was said.
+    pub threshold: Option<u64>,
 }
 
 /// An account's moments: before its first entry, after it, and so on.
@@ -102,6 +104,8 @@ impl Moment {
             "downgrade_scheduled" => self.until = cycle_of(entry),
             "downgrade_cancelled" => self.until = None,
             "downgraded" => (self.plan, self.until) = (Plan::Basic, None),
+            "low_balance_set" => self.threshold = threshold_of(entry),
+            "low_balance_cleared" => self.threshold = None,
             _ => {}
         }
     }
@@ -116,6 +120,8 @@ pub fn check(snapshot: &Snapshot) -> Result<BTreeMap<String, Moments>, String> {
     for (id, partition) in &snapshot.partitions {
         let checked = account(partition).and_then(|moments| {
             badges::paid(partition, &snapshot.prices)?;
+            top_ups::told(partition, &moments)?;
+            top_ups::counted(partition)?;
             Ok(moments)
         });
         let moments = checked.map_err(|why| format!("account {id}: {why}"))?;
@@ -178,6 +184,7 @@ fn replay(partition: &Partition, profile: &ProfileRow) -> Result<Moments, String
         until: None,
         anchor: NaiveDate::MIN,
         next_cycle: None,
+        threshold: None,
     };
     let mut moments = vec![moment.clone()];
     for entry in &partition.journal {
@@ -209,6 +216,12 @@ fn replay(partition: &Partition, profile: &ProfileRow) -> Result<Moments, String
         moments.push(moment.clone());
     }
     Ok(moments)
+}
+
+/// The threshold that an entry says was set.
+fn threshold_of(entry: &Entry) -> Option<u64> {
+    let reference = entry.reference.as_ref()?.as_str();
+    reference.strip_prefix("threshold:")?.parse().ok()
 }
 
 fn cycle_of(entry: &Entry) -> Option<NaiveDate> {
@@ -804,6 +817,7 @@ pub fn check_ended(snapshot: &Snapshot, now: Time) -> Result<(), String> {
     let left = holds.into_iter().find(over);
     ensure(left.is_none(), || format!("never ended: {left:?}"))?;
     badges::check_over(snapshot, now)?;
+    top_ups::check_over(snapshot, now)?;
     auctions::check_over(snapshot, now)
 }
 

@@ -17,6 +17,7 @@ use connects::domain::ids::{AccountId, JobId, OperationId, PromoCode, Reason};
 use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::lot::{Lot, Source};
+use connects::domain::low_balance::SetLowBalance;
 use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::proposal::{Decision, FreeReason, ProposeCommand};
@@ -26,6 +27,7 @@ use connects::domain::refusal::Refusal;
 use connects::domain::reward::RewardCommand;
 use connects::domain::spend::SpendCommand;
 use connects::domain::time::{self, Time, midnight};
+use connects::domain::top_up::TopUpTerms;
 use connects::domain::units::Connects;
 use connects::ledger::{Context, Error, Fault as Broken, Ledger, Outcome, Report};
 use connects::payments::Sandbox;
@@ -103,6 +105,12 @@ pub enum Asked {
     LookAtBadge,
     /// What a week costs.
     LookAtPrice,
+    /// To say when the balance is low, and what is bought then.
+    SetLow(SetLowBalance),
+    /// To say so no more.
+    ClearLow,
+    /// What was said.
+    LookAtLow,
 }
 
 /// What a client heard.
@@ -174,8 +182,12 @@ pub struct World {
     pub holding: u32,
     /// How many of the rest are about the badge.
     pub badging: u32,
+    /// How many of the rest are about a low balance.
+    pub topping: u32,
     /// The closures that the stream has told of.
     pub streamed: RefCell<BTreeSet<(JobId, ClosureReason)>>,
+    /// The crossings that it has told of, by account and sort key.
+    pub crossed: RefCell<BTreeSet<(AccountId, String)>>,
     /// What was asked, in the order in which it ended.
     pub attempts: RefCell<Vec<Attempt>>,
     /// Everything that may be asked again.
@@ -409,6 +421,19 @@ impl World {
                 said(Outcome::Replayed(badge))
             }
             Asked::LookAtPrice => said(Outcome::Applied(ledger.badge_price(context).await?)),
+            Asked::SetLow(wanted) => {
+                let provider = self.provider();
+                let set = ledger.set_low_balance(context, &provider, account, wanted);
+                said(Outcome::Replayed(set.await?))
+            }
+            Asked::ClearLow => {
+                let cleared = ledger.clear_low_balance(context, account).await?;
+                said(Outcome::Replayed(cleared))
+            }
+            Asked::LookAtLow => {
+                let view = ledger.low_balance(context, account).await?;
+                said(Outcome::Replayed(view))
+            }
             Asked::Lots => {
                 let lots = ledger.lots(context, account).await?;
                 let sum: Connects = lots.iter().map(Lot::remaining).sum();
@@ -438,6 +463,7 @@ impl World {
             _ if chance(self.market) => self.about_a_job(),
             _ if chance(self.holding) => self.about_a_hold(&account),
             _ if chance(self.badging) => about_a_badge(),
+            _ if chance(self.topping) => self.about_a_low_balance(),
             0..36 => Asked::Spend(key(), spend(self.amount())),
             36..51 => self.refund().unwrap_or(Asked::Look),
             51..63 => Asked::Buy(key(), self.purchase()),
@@ -467,6 +493,29 @@ impl World {
                 (owner, asked)
             }
             _ => (account, asked),
+        }
+    }
+
+    /// Often with a top-up, for which there is room in the month or not.
+    fn about_a_low_balance(&self) -> Asked {
+        match fastrand::u32(0..20) {
+            0..13 => {
+                let threshold = fastrand::u64(1..=50);
+                let quantity = threshold.max(10) + fastrand::u64(0..20);
+                let price = self.ledger.policy().unit_price();
+                let times = quantity * fastrand::u64(1..=5);
+                let top_up = chance(80).then(|| TopUpTerms {
+                    quantity: Connects::new(quantity),
+                    monthly_cap: price.times(Connects::new(times)),
+                    payment_method: method(),
+                });
+                Asked::SetLow(SetLowBalance {
+                    threshold: Connects::new(threshold),
+                    top_up,
+                })
+            }
+            13..16 => Asked::ClearLow,
+            _ => Asked::LookAtLow,
         }
     }
 
@@ -713,7 +762,19 @@ impl World {
                 let wait = Duration::from_millis(late);
                 passes.extend((0..times).map(|_| self.worker(wait, closure.clone())));
             }
-            join_all(passes).await;
+            let mut wakes = vec![];
+            for crossing in self.crossings() {
+                if !self.crossed.borrow_mut().insert(crossing.clone()) {
+                    continue;
+                }
+                let (times, late) = match self.faults.strikes(Fault::Record) {
+                    false => (1, 0),
+                    true => (fastrand::usize(0..=2), fastrand::u64(0..2_000)),
+                };
+                let wait = Duration::from_millis(late);
+                wakes.extend((0..times).map(|_| self.topper(wait, crossing.0.clone())));
+            }
+            futures::join!(join_all(passes), join_all(wakes));
         }
     }
 
@@ -731,6 +792,50 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Tops an account up, unless it dies on the way.
+    async fn topper(&self, wait: Duration, account: AccountId) {
+        sleep(wait).await;
+        let (context, provider) = (self.context(self.skew()), self.provider());
+        let topped_up = self.ledger.top_up(&context, &provider, &account);
+        match mortal(self.lifetime(), topped_up).await {
+            Some(Err(Error::Fault(Broken::ClockAhead { .. }))) => {}
+            Some(Err(Error::Fault(fault))) if !fault.is_busy() => {
+                self.complaints.borrow_mut().push(fault.to_string());
+            }
+            Some(Err(Error::Refused(refusal))) => {
+                self.complaints.borrow_mut().push(format!("{refusal:?}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// The crossings that there were so far.
+    fn crossings(&self) -> Vec<(AccountId, String)> {
+        if self.topping == 0 {
+            return vec![];
+        }
+        let of = |account: &AccountId| {
+            let answer = self.table.answer(&Call {
+                operation: "Query".to_owned(),
+                request: json!({
+                    "TableName": TABLE,
+                    "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
+                    "ExpressionAttributeValues": {
+                        ":pk": {"S": format!("ACCOUNT#{account}")},
+                        ":prefix": {"S": "SEEN#low_balance#"},
+                    },
+                }),
+            });
+            let items = answer.body["Items"].as_array().cloned().unwrap_or_default();
+            let keys = items.into_iter().filter_map(|item| {
+                let key = item["sk"]["S"].as_str()?.to_owned();
+                Some((account.clone(), key))
+            });
+            keys.collect::<Vec<_>>()
+        };
+        self.accounts.iter().flat_map(|(id, _)| of(id)).collect()
     }
 
     /// The closures that there are just now.
@@ -888,17 +993,22 @@ fn reward() -> RewardCommand {
     }
 }
 
-fn purchase(promo_code: Option<PromoCode>) -> PurchaseCommand {
+/// One of the sandbox's methods of payment.
+fn method() -> String {
     let methods = [
         "sandbox_approve",
         "sandbox_decline",
         "sandbox_timeout",
         "sandbox_late",
     ];
+    methods[fastrand::usize(0..methods.len())].to_owned()
+}
+
+fn purchase(promo_code: Option<PromoCode>) -> PurchaseCommand {
     PurchaseCommand {
         quantity: fastrand::i64(10..=30),
         promo_code,
-        payment_method: pick(&methods).map(|method| (*method).to_owned()),
+        payment_method: Some(method()),
     }
 }
 

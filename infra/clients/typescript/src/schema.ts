@@ -119,8 +119,8 @@ export interface paths {
          *     `interview_refunded`, a closure's), `hold` (the request's, `boost`), `release` (`released` `hold_expired` `outbid` `job_closed`), `capture`
          *     (`captured` `won` `interaction`, of amount 0), `expire` (`expired`), `revoke` (`chargeback`), `debt_repaid` (`debt`),
          *     `account` (`opened` `suspended` `reactivated` `upgraded` `downgraded` `downgrade_scheduled`
-         *     `downgrade_cancelled` `grant_skipped`), `pending` (that of the entry whose lots are being written).
-         *     References: `spend:` `hold:` `purchase:` `promo:` `cycle:` `job:` `reward:` `badge:`, and whatever a spend or a hold named.
+         *     `downgrade_cancelled` `grant_skipped` `low_balance_set` `low_balance_cleared`), `pending` (that of the entry whose lots are being written).
+         *     References: `spend:` `hold:` `purchase:` `promo:` `cycle:` `job:` `reward:` `badge:` `threshold:`, and whatever a spend or a hold named.
          *
          *     With `Accept: text/csv` the answer is CSV, the next page's cursor in the header `Connects-Next-Cursor`:
          *
@@ -237,6 +237,62 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/low-balance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was said of a low balance
+         * @description 200, as above; `threshold` and `top_up` are `null` where nothing was said.
+         */
+        get: operations["getLowBalance"];
+        /**
+         * Say when a balance is low, and what is bought then
+         * @description `{threshold, top_up?}`: fewer Connects available than `threshold` (1 to 1,000,000) are low. `top_up`, if anything is to be
+         *     bought then: `{quantity, monthly_cap, payment_method?}`. `quantity` as for a purchase, and as many as the threshold at
+         *     least, so that the balance is not low after it; `monthly_cap` what the purchases of a calendar month (UTC) may cost, at
+         *     least the price of one. 200:
+         *
+         *     ```json
+         *     {"threshold":10,
+         *      "top_up":{"quantity":40,"monthly_cap":{"amount":1800,"currency":"USD"},"payment_method":"sandbox_approve",
+         *                "state":"on","off_reason":null,"spent_this_month":{"amount":600,"currency":"USD"},"declines":0}}
+         *     ```
+         *
+         *     Whatever makes the balance low, a spend, a hold, an expiry, a chargeback, is told of once: a notice is recorded for its
+         *     holder. While it stays low nothing more is told; when it is not low any more and becomes so again, it is. A threshold
+         *     above the balance makes it low too, at once.
+         *
+         *     A top-up is a purchase like any other: it is in the history, and `GET …/purchases/{purchase_id}` finds it. Each time the
+         *     balance becomes low one is made, within moments, at the latest within a quarter of an hour; none while another is open. A
+         *     request that changes the top-up while the balance is low asks for one too. `spent_this_month` is the price of this
+         *     month's that are paid or pending; what the cap does not leave room for waits for the next month, and is bought then if
+         *     the balance is still low. A declined one is tried again after an hour, then after a day; declined a third time in a row
+         *     (`declines`) the top-up is off: `state` is `off`, `off_reason` is `declined`, and a notice is recorded. The same request
+         *     again turns it on. It never resets the month's sum. Nothing is bought for a suspended account, nor for one in debt: what
+         *     was due then is dropped, and the next time the balance becomes low counts.
+         *
+         *     422 `below_minimum` or `above_maximum` with `field` `top_up.quantity` or `top_up.monthly_cap.amount`, `invalid_field` for
+         *     another currency (`top_up.monthly_cap.currency`) or an unknown `top_up.payment_method`. The request asks for a state, all
+         *     of it: without `top_up` there is none any more. The same again changes nothing. What changes something is an entry of type
+         *     `account`, reason `low_balance_set`, reference `threshold:10`.
+         */
+        put: operations["setLowBalance"];
+        post?: never;
+        /**
+         * Nothing is low any more
+         * @description 200, both `null`; once more is the same. A payment that is open ends as it ends. The entry's reason is
+         *     `low_balance_cleared`.
+         */
+        delete: operations["clearLowBalance"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1360,6 +1416,13 @@ export interface components {
         };
         /** @description Where a lot's Connects came from. The numbers stand for them in seals, so they never change. */
         LotSource: "signup" | "monthly_free" | "plan_included" | "purchase" | "promo" | "reward" | "grace";
+        /** @description What a holder has asked for, as the contract shows it. */
+        LowBalance: {
+            /** @description Fewer available are low; none where nobody has said so. */
+            threshold: components["schemas"]["Connects"] | null;
+            /** @description What is bought then, if anything. */
+            top_up: components["schemas"]["TopUp"] | null;
+        };
         /** @description Money in minor units (cents) with its ISO 4217 currency. */
         Money: {
             /**
@@ -2248,6 +2311,30 @@ export interface components {
             /** @description Its id. */
             spend_id: components["schemas"]["OperationId"];
         };
+        /** @description A top-up as the contract shows it. */
+        TopUp: {
+            /**
+             * Format: uint32
+             * @description How often in a row a payment was declined.
+             */
+            declines: number;
+            /** @description What a calendar month (UTC) may cost at most. */
+            monthly_cap: components["schemas"]["Money"];
+            /** @description Why it does not, where that is not its holder's wish. */
+            off_reason: components["schemas"]["TopUpOffReason"] | null;
+            /** @description The payment provider's name of what is charged. */
+            payment_method: string;
+            /** @description How many Connects at a time. */
+            quantity: components["schemas"]["Connects"];
+            /** @description What this calendar month's purchases cost that are paid or pending. */
+            spent_this_month: components["schemas"]["Money"];
+            /** @description Whether it buys. */
+            state: components["schemas"]["TopUpState"];
+        };
+        /** @description Why a top-up is off. */
+        TopUpOffReason: "declined";
+        /** @description Whether a top-up buys. */
+        TopUpState: "on" | "off";
     };
     responses: {
         /** @description `above_maximum` */
@@ -3671,6 +3758,200 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem.above_maximum"] | components["schemas"]["Problem.below_minimum"] | components["schemas"]["Problem.invalid_field"] | components["schemas"]["Problem.unknown_field"];
                 };
             };
+            500: components["responses"]["internal"];
+            503: components["responses"]["busy"];
+        };
+    };
+    getLowBalance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Whose account. */
+                account_id: components["schemas"]["AccountId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As it stands. */
+            200: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "threshold": 10,
+                     *       "top_up": {
+                     *         "declines": 0,
+                     *         "monthly_cap": {
+                     *           "amount": 1800,
+                     *           "currency": "USD"
+                     *         },
+                     *         "off_reason": null,
+                     *         "payment_method": "sandbox_approve",
+                     *         "quantity": 40,
+                     *         "spent_this_month": {
+                     *           "amount": 600,
+                     *           "currency": "USD"
+                     *         },
+                     *         "state": "on"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LowBalance"];
+                };
+            };
+            400: components["responses"]["malformed_request"];
+            401: components["responses"]["unauthenticated"];
+            403: components["responses"]["forbidden"];
+            404: components["responses"]["account_not_found"];
+            422: components["responses"]["unknown_field"];
+            500: components["responses"]["internal"];
+            503: components["responses"]["busy"];
+        };
+    };
+    setLowBalance: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes no difference: the request asks for a state. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description Whose account. */
+                account_id: components["schemas"]["AccountId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description Fewer Connects available than this are low. */
+                    threshold: number;
+                    /** @description What is bought when the balance becomes low; nothing, if left out. */
+                    top_up?: {
+                        /** @description What the purchases of a calendar month (UTC) may cost at most, in the shop's currency: once the price at least. */
+                        monthly_cap: {
+                            amount: number;
+                            currency: string;
+                        };
+                        /** @description The payment provider's name for what is charged; its default, if left out. */
+                        payment_method?: string;
+                        /** @description How many Connects are bought at a time: as many as the threshold at least. */
+                        quantity: number;
+                    };
+                };
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "threshold": 10,
+                     *       "top_up": {
+                     *         "declines": 0,
+                     *         "monthly_cap": {
+                     *           "amount": 1800,
+                     *           "currency": "USD"
+                     *         },
+                     *         "off_reason": null,
+                     *         "payment_method": "sandbox_approve",
+                     *         "quantity": 40,
+                     *         "spent_this_month": {
+                     *           "amount": 600,
+                     *           "currency": "USD"
+                     *         },
+                     *         "state": "on"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LowBalance"];
+                };
+            };
+            /** @description `idempotency_key_invalid`, `malformed_request` */
+            400: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem.idempotency_key_invalid"] | components["schemas"]["Problem.malformed_request"];
+                };
+            };
+            401: components["responses"]["unauthenticated"];
+            403: components["responses"]["forbidden"];
+            404: components["responses"]["account_not_found"];
+            413: components["responses"]["body_too_large"];
+            /** @description `above_maximum`, `below_minimum`, `invalid_field`, `unknown_field` */
+            422: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem.above_maximum"] | components["schemas"]["Problem.below_minimum"] | components["schemas"]["Problem.invalid_field"] | components["schemas"]["Problem.unknown_field"];
+                };
+            };
+            500: components["responses"]["internal"];
+            503: components["responses"]["busy"];
+        };
+    };
+    clearLowBalance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Whose account. */
+                account_id: components["schemas"]["AccountId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "threshold": 10,
+                     *       "top_up": {
+                     *         "declines": 0,
+                     *         "monthly_cap": {
+                     *           "amount": 1800,
+                     *           "currency": "USD"
+                     *         },
+                     *         "off_reason": null,
+                     *         "payment_method": "sandbox_approve",
+                     *         "quantity": 40,
+                     *         "spent_this_month": {
+                     *           "amount": 600,
+                     *           "currency": "USD"
+                     *         },
+                     *         "state": "on"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LowBalance"];
+                };
+            };
+            400: components["responses"]["malformed_request"];
+            401: components["responses"]["unauthenticated"];
+            403: components["responses"]["forbidden"];
+            404: components["responses"]["account_not_found"];
+            422: components["responses"]["unknown_field"];
             500: components["responses"]["internal"];
             503: components["responses"]["busy"];
         };
