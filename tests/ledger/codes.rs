@@ -434,6 +434,7 @@ async fn a_suspended_account_uses_no_code() {
     let amend = Amend {
         status: Some(Status::Suspended),
         email: None,
+        payment_customer: None,
     };
     let ledger = &bed.table.ledger;
     ledger.amend(&at(NOW), &account, amend).await.unwrap();

@@ -162,6 +162,7 @@ async fn a_suspended_account_is_credited_for_what_was_paid() {
     let amend = Amend {
         status: Some(Status::Suspended),
         email: None,
+        payment_customer: None,
     };
     table.ledger.amend(&at(NOW), &account, amend).await.unwrap();
     let soon = at(SOON);

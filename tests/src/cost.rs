@@ -463,6 +463,7 @@ pub async fn operations() -> Vec<Step> {
         kind: Kind::Freelancer,
         person_id: PersonId::try_new(&unique()).unwrap(),
         email: None,
+        payment_customer: None,
         opened_on: None,
     };
     walk.meter.take();
@@ -638,6 +639,7 @@ pub async fn operations() -> Vec<Step> {
         let amend = Amend {
             status: Some(status),
             email: None,
+            payment_customer: None,
         };
         ledger.amend(&now, &account, amend).await.unwrap();
         walk.was(operation, Budget::of(2, 4, 0, 2));

@@ -2,7 +2,7 @@
 
 use connects::domain::account::{Amend, Open};
 use connects::domain::email::Email;
-use connects::domain::ids::{AccountId, PersonId};
+use connects::domain::ids::{AccountId, PaymentCustomer, PersonId};
 use connects::http::input::{Fields, both, date, text, word};
 use connects::http::{self, Answer, App, Problem, Request, Scope};
 use connects::ledger::Outcome;
@@ -48,12 +48,14 @@ pub fn particulars(mut body: Fields) -> Result<Open, Problem> {
     let kind = body.required("kind", word());
     let person_id = body.required("person_id", text(PersonId::try_new));
     let email = body.optional("email", text(Email::try_new));
+    let payment_customer = body.optional("payment_customer", text(PaymentCustomer::try_new));
     let opened_on = body.optional("opened_on", date());
     body.finish(|| {
         Some(Open {
             kind: kind?,
             person_id: person_id?,
             email: email?,
+            payment_customer: payment_customer?,
             opened_on: opened_on?,
         })
     })
@@ -63,10 +65,12 @@ pub fn particulars(mut body: Fields) -> Result<Open, Problem> {
 pub fn changes(mut body: Fields) -> Result<Amend, Problem> {
     let status = body.optional("status", word());
     let email = body.optional("email", text(Email::try_new));
+    let payment_customer = body.optional("payment_customer", text(PaymentCustomer::try_new));
     body.finish(|| {
         Some(Amend {
             status: status?,
             email: email?,
+            payment_customer: payment_customer?,
         })
     })
 }

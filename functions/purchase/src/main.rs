@@ -1,30 +1,36 @@
-//! Buying: charged at once, credited once paid. Also charges back, and on a schedule settles the
-//! payments that were left open.
+//! Buying: charged at once, credited once paid. Also charges back and undoes that, hears what the payment
+//! provider has to say, and on a schedule settles the payments that were left open.
 
-use connects::domain::ids::{OperationId, PromoCode};
+use connects::domain::ids::{AccountId, OperationId, PromoCode};
+use connects::domain::key::IdempotencyKey;
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
 use connects::http::input::{Fields, both, input, quantity, sized, text};
-use connects::http::{self, Answer, App, Problem, Request, Scope};
+use connects::http::{self, Answer, App, Problem, Request, Scope, Till};
 use connects::ledger::Outcome;
+use connects::payments::Payments;
+use connects::payments::stripe::answers::Disputed;
+use connects::payments::stripe::event::Event;
+use connects::payments::stripe::signature::Unsigned;
+use serde::Serialize;
 
 /// The longest payment method that is looked at.
 const MAX_METHOD: usize = 200;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    let app = App::start().await?;
-    let routes = async |request: &Request| route(&app, request).await;
-    http::serve_and_sweep(app.clock, routes, async |context, until| {
-        app.ledger
-            .sweep_payments(&context, &app.payments, until)
+    let till = Till::start().await?;
+    let routes = async |request: &Request| route(&till, request).await;
+    http::serve_and_sweep(till.clock, routes, async |context, until| {
+        till.ledger
+            .sweep_payments(&context, &till.payments, until)
             .await
     })
     .await
 }
 
 /// The routes of this function.
-pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
+pub async fn route(app: &Till, request: &Request) -> Result<Answer, Problem> {
     match (request.method(), &*request.path()) {
         ("POST", ["v1", "accounts", account, "purchases"]) => buy(app, request, account).await,
         (
@@ -38,11 +44,24 @@ pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
                 "chargeback",
             ],
         ) => charge_back(app, request, account, purchase).await,
+        (
+            "POST",
+            [
+                "v1",
+                "accounts",
+                account,
+                "purchases",
+                purchase,
+                "chargeback",
+                "reversal",
+            ],
+        ) => reverse(app, request, account, purchase).await,
+        ("POST", ["v1", "webhooks", "stripe"]) => heed(app, request).await,
         _ => Err(Problem::not_found()),
     }
 }
 
-async fn buy(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {
+async fn buy(app: &Till, request: &Request, account: &str) -> Result<Answer, Problem> {
     let account = app.account(request, &[Scope::User], account).await?;
     let asked = both(request.idempotency_key(), request.body().and_then(command));
     let (key, command) = app.input(&account, asked).await?;
@@ -80,6 +99,31 @@ async fn charge_back(
     account: &str,
     purchase: &str,
 ) -> Result<Answer, Problem> {
+    let (account, id, key) = disputed(app, request, account, purchase).await?;
+    let (ledger, context) = (&app.ledger, &request.context);
+    let done = ledger.chargeback(context, &account, &id, key.as_ref());
+    Answer::of(200, done.await)
+}
+
+async fn reverse(
+    app: &App,
+    request: &Request,
+    account: &str,
+    purchase: &str,
+) -> Result<Answer, Problem> {
+    let (account, id, key) = disputed(app, request, account, purchase).await?;
+    let (ledger, context) = (&app.ledger, &request.context);
+    let done = ledger.reverse_chargeback(context, &account, &id, key.as_ref());
+    Answer::of(200, done.await)
+}
+
+/// A purchase whose payment the payer's bank has moved, and the request's key.
+async fn disputed(
+    app: &App,
+    request: &Request,
+    account: &str,
+    purchase: &str,
+) -> Result<(AccountId, OperationId, Option<IdempotencyKey>), Problem> {
     let account = app.account(request, &[Scope::Admin], account).await?;
     let asked = both(
         request.idempotency_key_if_any(),
@@ -94,13 +138,72 @@ async fn charge_back(
         Err(_) => Err(Refusal::PurchaseNotFound.into()),
     };
     let (id, key) = app.input(&account, asked).await?;
-    let ledger = &app.ledger;
-    Answer::of(
-        200,
-        ledger
-            .chargeback(&request.context, &account, &id, key.as_ref())
-            .await,
-    )
+    Ok((account, id, key))
+}
+
+/// What the payment provider is told: that its message was understood, whether or not it was news.
+#[derive(Debug, Serialize)]
+pub struct Heeded {
+    /// Always.
+    pub received: bool,
+}
+
+/// A message of the payment provider's. What is not about a purchase of this ledger's is received all
+/// the same, or it would come again for days; what can't be settled now is answered as busy, and does
+/// come again.
+async fn heed(app: &Till, request: &Request) -> Result<Answer, Problem> {
+    let body = request.raw_body()?;
+    let Payments::Stripe(stripe) = &app.payments else {
+        return Err(Problem::signature_invalid(Unsigned::Stranger));
+    };
+    let tolerance = app.ledger.policy().purchases.message_tolerance();
+    let signature = request.header("stripe-signature");
+    let event = stripe
+        .message(signature, body, request.received_at, tolerance)
+        .await
+        .map_err(Problem::signature_invalid)?;
+    let (context, ledger) = (&request.context, &app.ledger);
+    match event {
+        Event::Payment { account, purchase } => {
+            let told = ledger.payment_told(context, &app.payments, &account, &purchase);
+            match told.await? {
+                Some(status) => tracing::info!(%account, %purchase, ?status, "told"),
+                None => tracing::warn!(%account, %purchase, "told of an unknown purchase"),
+            }
+        }
+        Event::Dispute { id } => match stripe.dispute(&id).await {
+            Ok(None) => tracing::info!(id, "a dispute that moves nothing here"),
+            Ok(Some(dispute)) => settle(app, request, dispute).await?,
+            Err(error) => {
+                tracing::warn!(id, %error, "Stripe does not say how a dispute stands");
+                return Err(Problem::busy());
+            }
+        },
+        Event::Other(what) => tracing::info!(what, "not heeded"),
+    }
+    Answer::json(200, &Heeded { received: true })
+}
+
+/// Brings a purchase to where its dispute stands. One that is not paid as far as the ledger knows is
+/// asked about first.
+async fn settle(app: &Till, request: &Request, dispute: Disputed) -> Result<(), Problem> {
+    let Disputed {
+        id,
+        account,
+        purchase,
+        state,
+    } = dispute;
+    let key = IdempotencyKey::try_new(&id).ok_or_else(|| Problem::internal(&"a dispute's id"))?;
+    let (context, ledger) = (&request.context, &app.ledger);
+    ledger
+        .payment_told(context, &app.payments, &account, &purchase)
+        .await?;
+    let told = ledger.dispute_told(context, &account, &purchase, &key, state);
+    match told.await? {
+        Some(status) => tracing::info!(%account, %purchase, id, ?status, "disputed"),
+        None => tracing::warn!(%account, %purchase, id, "a dispute about an unknown purchase"),
+    }
+    Ok(())
 }
 
 /// The body of a purchase.

@@ -19,7 +19,7 @@ use super::ids::{AccountId, JobId, LotId, OperationId, PersonId, Reason, Referen
 use super::journal::{Entry, EntryType};
 use super::lot::{Birth, Lot, Slice, Source, total};
 use super::plan_change::PlanChangeAnswer;
-use super::policy::{MAX_GRANTS_PER_CYCLE, Policy, ReturnMode};
+use super::policy::{Landing, MAX_GRANTS_PER_CYCLE, Policy, ReturnMode};
 use super::promo::Redemption;
 use super::proposal::Proposal;
 use super::purchase::Purchase;
@@ -544,8 +544,7 @@ impl<'p> Draft<'p> {
         reason: Reason,
         reference: Reference,
     ) -> Option<Vec<Slice>> {
-        let seq = self.next_seq();
-        let mut indexes = 0..;
+        let mut made = 0;
         let landed: Vec<Slice> = slices
             .iter()
             .map(|slice| {
@@ -554,24 +553,10 @@ impl<'p> Draft<'p> {
                     false => self.policy.landing(&slice.birth, self.now),
                     true => None,
                 };
-                let Some(landing) = landing else {
-                    return self.put_back(slice).then(|| slice.clone());
-                };
-                let birth = Birth {
-                    id: LotId {
-                        seq,
-                        index: indexes.next().unwrap_or_default(),
-                    },
-                    source: landing.source,
-                    issued_at: landing.issued_at,
-                    expires_on: landing.expires_on,
-                    quantity: slice.amount,
-                };
-                self.add_lot(Lot::issued(birth.clone()));
-                Some(Slice {
-                    birth,
-                    amount: slice.amount,
-                })
+                match landing {
+                    None => self.put_back(slice).then(|| slice.clone()),
+                    Some(landing) => Some(self.land_anew(&mut made, landing, slice.amount)),
+                }
             })
             .collect::<Option<_>>()?;
         self.post(Booking {
@@ -585,6 +570,87 @@ impl<'p> Draft<'p> {
         }
         self.cover_debt(Some(reference));
         Some(landed)
+    }
+
+    /// Makes a lot of the next entry's for what came back, the first if none was `made` before.
+    fn land_anew(&mut self, made: &mut u32, landing: Landing, amount: Connects) -> Slice {
+        let birth = Birth {
+            id: LotId {
+                seq: self.next_seq(),
+                index: *made,
+            },
+            source: landing.source,
+            issued_at: landing.issued_at,
+            expires_on: landing.expires_on,
+            quantity: amount,
+        };
+        *made += 1;
+        self.add_lot(Lot::issued(birth.clone()));
+        Slice { birth, amount }
+    }
+
+    /// Undoes [`Self::revoke`]: what it took comes back as anything does that comes back, and of what
+    /// it made owed nothing is owed any more. What was repaid of that comes back too, to `birth`. Where
+    /// a lot has no room for it, since something else came back to it meanwhile, a lot like it is made.
+    pub fn restore(
+        &mut self,
+        taken: &[Slice],
+        owed: Connects,
+        birth: &Birth,
+        reference: Reference,
+    ) {
+        let forgiven = owed.min(self.debt());
+        let repaid = Slice {
+            birth: birth.clone(),
+            amount: owed - forgiven,
+        };
+        let mut made = 0;
+        let mut landed: Vec<Slice> = vec![];
+        for slice in taken.iter().chain([&repaid]) {
+            let (birth, amount) = (&slice.birth, slice.amount);
+            let room = match self.policy.landing(birth, self.now) {
+                Some(_) => Connects::ZERO,
+                None => self.room(birth),
+            };
+            let back = Slice {
+                birth: birth.clone(),
+                amount: amount.min(room),
+            };
+            if !back.amount.is_zero() && self.put_back(&back) {
+                match landed.iter_mut().find(|slice| slice.birth == back.birth) {
+                    Some(slice) => slice.amount += back.amount,
+                    None => landed.push(back.clone()),
+                }
+            }
+            let rest = amount - back.amount;
+            if !rest.is_zero() {
+                let alike = Landing {
+                    source: birth.source,
+                    issued_at: birth.issued_at,
+                    expires_on: birth.expires_on,
+                };
+                let landing = self.policy.landing(birth, self.now).unwrap_or(alike);
+                landed.push(self.land_anew(&mut made, landing, rest));
+            }
+        }
+        self.post(Booking {
+            amount: total(&landed).credit(),
+            slices: landed,
+            debt: Some(self.debt() - forgiven),
+            reference: Some(reference.clone()),
+            ..Booking::new(EntryType::Return, Reason::of("chargeback_reversed"))
+        });
+        if self.policy.returns.mode == ReturnMode::Original {
+            self.lapse();
+        }
+        self.cover_debt(Some(reference));
+    }
+
+    /// How much can come back to a lot.
+    fn room(&self, birth: &Birth) -> Connects {
+        let mut lots = self.account.lots.iter();
+        let live = lots.find(|lot| lot.birth().id == birth.id);
+        birth.quantity - live.map_or(Connects::ZERO, Lot::remaining)
     }
 
     /// Books that what came back to lots whose time is over lapses at once. What is left of that, where
@@ -629,8 +695,13 @@ impl<'p> Draft<'p> {
     }
 
     /// Takes away what is left of an operation's lots and owes the rest that was spent, then covers
-    /// what it can of that from other lots.
-    pub fn revoke(&mut self, births: &[&Birth], expired: Connects, reference: Reference) {
+    /// what it can of that from other lots. Says what it took and what it made owed.
+    pub fn revoke(
+        &mut self,
+        births: &[&Birth],
+        expired: Connects,
+        reference: Reference,
+    ) -> (Vec<Slice>, Connects) {
         let taken = births.iter().filter_map(|birth| {
             let mut lots = self.account.lots.iter();
             let place = lots.position(|lot| lot.birth().id == birth.id)?;
@@ -643,14 +714,16 @@ impl<'p> Draft<'p> {
         let slices: Vec<Slice> = taken.collect();
         let left = total(&slices);
         let issued: Connects = births.iter().map(|birth| birth.quantity).sum();
+        let owed = issued - left - expired;
         self.post(Booking {
             amount: left.debit(),
-            slices,
-            debt: Some(self.debt() + (issued - left - expired)),
+            slices: slices.clone(),
+            debt: Some(self.debt() + owed),
             reference: Some(reference.clone()),
             ..Booking::new(EntryType::Revoke, Reason::of("chargeback"))
         });
         self.cover_debt(Some(reference));
+        (slices, owed)
     }
 
     fn cover_debt(&mut self, reference: Option<Reference>) {
@@ -892,6 +965,7 @@ mod tests {
         let amend = Amend {
             status: Some(Status::Suspended),
             email: None,
+            payment_customer: None,
         };
         let (suspended, plan) = amend.plan(draft(&policy, account, OPENED));
         assert_eq!(plan.unwrap().profile.unwrap().was, Some(Seq::new(3)));

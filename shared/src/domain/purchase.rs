@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Balance;
 use super::draft::{Draft, Guard, Plan};
-use super::ids::{AccountId, Fingerprint, LotId, Operation, OperationId, PromoCode, Reference};
+use super::ids::{
+    AccountId, Fingerprint, LotId, Operation, OperationId, PaymentCustomer, PromoCode, Reference,
+};
 use super::key::IdempotencyKey;
-use super::lot::{Birth, Source};
+use super::lot::{Birth, Slice, Source};
 use super::promo::Reservation;
 use super::refusal::Refusal;
 use super::time::{self, Time};
@@ -27,15 +29,13 @@ pub enum PurchaseStatus {
     ChargedBack,
 }
 
-impl PurchaseStatus {
-    /// The step that must come before this one.
-    pub const fn before(self) -> Option<Self> {
-        match self {
-            Self::Pending => None,
-            Self::Paid | Self::Declined => Some(Self::Pending),
-            Self::ChargedBack => Some(Self::Paid),
-        }
-    }
+/// How a dispute about a payment stands, as far as it has moved the money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisputeState {
+    /// The payer's bank has taken the money back.
+    Taken,
+    /// The bank has given it back.
+    GivenBack,
 }
 
 /// A request to buy.
@@ -76,6 +76,9 @@ pub struct Purchase {
     pub price: Money,
     /// The provider's payment method.
     pub payment_method: String,
+    /// Who pays, where the provider needs to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_customer: Option<PaymentCustomer>,
     /// When it began.
     #[serde(with = "time::as_text")]
     pub created_at: Time,
@@ -94,6 +97,38 @@ pub struct Purchase {
     /// The idempotency key that a chargeback came under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chargeback_key: Option<IdempotencyKey>,
+    /// What the last chargeback took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
+    /// The idempotency key that the last reversal of a chargeback came under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reversal_key: Option<IdempotencyKey>,
+}
+
+/// What a chargeback took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// Out of which lots, packed.
+    pub lots: Vec<PackedSlice>,
+    /// How much became owed.
+    pub owed: Connects,
+}
+
+/// A slice as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedSlice(pub Slice);
+
+impl Serialize for PackedSlice {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for PackedSlice {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let slice = String::deserialize(deserializer)?.parse();
+        slice.map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// A lot's birth as text.
@@ -132,13 +167,41 @@ impl Purchase {
             quantity,
             price,
             payment_method,
+            payment_customer: None,
             created_at: now,
             promo: None,
             lot: None,
             bonus_lot: None,
             after: None,
             chargeback_key: None,
+            taken: None,
+            reversal_key: None,
         }
+    }
+
+    /// The same, charged to that method, and customer where the provider needs to know.
+    #[must_use]
+    pub fn charged_to(self, method: String, customer: Option<PaymentCustomer>) -> Self {
+        Self {
+            payment_method: method,
+            payment_customer: customer,
+            ..self
+        }
+    }
+
+    /// The step that must come before this one.
+    pub fn before(&self) -> Option<PurchaseStatus> {
+        match self.status {
+            PurchaseStatus::Pending => None,
+            PurchaseStatus::Paid if self.is_reversed() => Some(PurchaseStatus::ChargedBack),
+            PurchaseStatus::Paid | PurchaseStatus::Declined => Some(PurchaseStatus::Pending),
+            PurchaseStatus::ChargedBack => Some(PurchaseStatus::Paid),
+        }
+    }
+
+    /// Whether it was charged back, and is not any more.
+    pub fn is_reversed(&self) -> bool {
+        self.status == PurchaseStatus::Paid && self.reversal_key.is_some()
     }
 
     /// The same with a code, whose discount comes off the price.
@@ -219,17 +282,52 @@ impl Purchase {
             _ => return Err(Refusal::PurchaseNotPaid),
         }
         let lots: Vec<&Birth> = self.lots().collect();
-        draft.revoke(&lots, expired, Reference::of("purchase", &self.id));
+        let (taken, owed) = draft.revoke(&lots, expired, Reference::of("purchase", &self.id));
         let charged_back = Self {
             status: PurchaseStatus::ChargedBack,
             after: Some(draft.account().balance()),
             chargeback_key: key.cloned(),
+            taken: Some(Taken {
+                lots: taken.into_iter().map(PackedSlice).collect(),
+                owed,
+            }),
             ..self.clone()
         };
         let (_, plan) = draft.finish(vec![Guard::Purchase {
             purchase: charged_back.clone(),
         }]);
         Ok((charged_back, plan))
+    }
+
+    /// Undoes a chargeback, because the payer's bank has: what was taken comes back, and of what was
+    /// owed nothing is owed any more. It is paid again, and can be charged back again.
+    ///
+    /// # Errors
+    /// `purchase_not_charged_back`.
+    pub fn plan_reversal(
+        &self,
+        mut draft: Draft<'_>,
+        key: &IdempotencyKey,
+    ) -> Result<(Self, Option<Plan>), Refusal> {
+        let is_charged_back = self.status == PurchaseStatus::ChargedBack;
+        let (Some(taken), Some(bought)) =
+            (self.taken.as_ref().filter(|_| is_charged_back), &self.lot)
+        else {
+            return Err(Refusal::PurchaseNotChargedBack);
+        };
+        let lots: Vec<Slice> = taken.lots.iter().map(|slice| slice.0.clone()).collect();
+        let reference = Reference::of("purchase", &self.id);
+        draft.restore(&lots, taken.owed, &bought.0, reference);
+        let reversed = Self {
+            status: PurchaseStatus::Paid,
+            after: Some(draft.account().balance()),
+            reversal_key: Some(key.clone()),
+            ..self.clone()
+        };
+        let (_, plan) = draft.finish(vec![Guard::Purchase {
+            purchase: reversed.clone(),
+        }]);
+        Ok((reversed, plan))
     }
 }
 
@@ -251,6 +349,8 @@ pub struct PurchaseView {
     pub discount: Money,
     /// The lot of what was bought, once paid.
     pub lot_id: Option<LotId>,
+    /// Whether it was charged back, and the payer's bank has undone that since.
+    pub chargeback_reversed: bool,
     /// The balance after it; today's while it has moved nothing.
     pub balance: Balance,
 }
@@ -267,6 +367,7 @@ impl PurchaseView {
             price: purchase.price.clone(),
             discount: promo.map_or(purchase.price.none(), |promo| promo.discount.clone()),
             lot_id: purchase.lot.as_ref().map(|lot| lot.0.id),
+            chargeback_reversed: purchase.is_reversed(),
             balance: purchase.after.unwrap_or(balance),
         }
     }
@@ -275,6 +376,7 @@ impl PurchaseView {
 #[cfg(test)]
 mod tests {
     use super::super::account::{Account, Kind};
+    use super::super::ids::Reason;
     use super::super::journal::Entry;
     use super::super::policy::{Policy, built_in};
     use super::super::promo::Redemption;
@@ -314,13 +416,38 @@ mod tests {
 
     #[test]
     fn each_step_follows_one_other() {
-        for (status, before) in [
-            (PurchaseStatus::Pending, None),
-            (PurchaseStatus::Paid, Some(PurchaseStatus::Pending)),
-            (PurchaseStatus::Declined, Some(PurchaseStatus::Pending)),
-            (PurchaseStatus::ChargedBack, Some(PurchaseStatus::Paid)),
+        let policy = built_in();
+        let (reversed, again) = (IdempotencyKey::try_new("r"), IdempotencyKey::try_new("r"));
+        for (status, reversal_key, before) in [
+            (PurchaseStatus::Pending, None, None),
+            (PurchaseStatus::Paid, None, Some(PurchaseStatus::Pending)),
+            (
+                PurchaseStatus::Declined,
+                None,
+                Some(PurchaseStatus::Pending),
+            ),
+            (
+                PurchaseStatus::ChargedBack,
+                None,
+                Some(PurchaseStatus::Paid),
+            ),
+            (
+                PurchaseStatus::Paid,
+                reversed,
+                Some(PurchaseStatus::ChargedBack),
+            ),
+            (
+                PurchaseStatus::ChargedBack,
+                again,
+                Some(PurchaseStatus::Paid),
+            ),
         ] {
-            assert_eq!(status.before(), before);
+            let purchase = Purchase {
+                status,
+                reversal_key,
+                ..pending(&policy)
+            };
+            assert_eq!(purchase.before(), before, "{purchase:?}");
         }
     }
 
@@ -470,5 +597,156 @@ mod tests {
         assert_eq!(again, Err(Refusal::AlreadyChargedBack { existing }));
         let never = pending(&policy).plan_chargeback(ready(), None, Connects::ZERO);
         assert_eq!(never, Err(Refusal::PurchaseNotPaid));
+    }
+
+    /// 100 bought, 70 spent, charged back; then so much more comes in, and the bank changes its mind.
+    #[test]
+    fn a_reversal_brings_back_what_was_taken_and_owed() {
+        let policy = built_in();
+        // The balance after each of: the credit, the reversal, a second chargeback.
+        for (credit, credited, reversed, again) in [
+            // Nothing repaid: 30 come back, nothing is owed.
+            (0, (0, 70), (30, 0), (0, 70)),
+            // 20 repaid, which come back with the 30.
+            (20, (0, 50), (50, 0), (0, 50)),
+            // All repaid, and 10 left.
+            (80, (10, 0), (110, 0), (10, 0)),
+        ] {
+            let (paid, account) = paid(&policy);
+            let (_, _, account) = spent(&policy, account, OPENED, 70);
+            let ready = |account: &Account| draft(&policy, account.clone(), OPENED);
+            let key = IdempotencyKey::try_new("c").unwrap();
+            let follow = |account: &Account, plan: Option<Plan>| {
+                let plan = plan.unwrap();
+                let guard = Guard::Purchase {
+                    purchase: paid.clone(),
+                };
+                assert_eq!(plan.guards.len(), vec![guard].len());
+                plan.entries
+                    .last()
+                    .map(|entry| entry.after)
+                    .unwrap_or(account.balance())
+            };
+            let (back, plan) = paid
+                .plan_chargeback(ready(&account), Some(&key), Connects::ZERO)
+                .unwrap();
+            let after = follow(&account, plan);
+            assert_eq!((after.available.get(), after.debt.get()), (0, 70));
+            let taken = back.taken.as_ref().unwrap();
+            assert_eq!(
+                (taken.lots[0].0.amount, taken.owed),
+                (connects(30), connects(70))
+            );
+
+            let mut owing = ready(&account);
+            let lots: Vec<&Birth> = paid.lots().collect();
+            owing.revoke(&lots, Connects::ZERO, Reference::of("purchase", &paid.id));
+            let mut account = stored(owing.finish(vec![]).0);
+            if credit > 0 {
+                let mut more = ready(&account);
+                more.issue(Source::Promo, "promo_grant", connects(credit), None);
+                account = stored(more.finish(vec![]).0);
+            }
+            let now = |account: &Account| {
+                let balance = account.balance();
+                (balance.available.get(), balance.debt.get())
+            };
+            assert_eq!(now(&account), credited, "{credit}");
+
+            let (undone, plan) = back.plan_reversal(ready(&account), &key).unwrap();
+            let entry = plan.unwrap().entries[0].clone();
+            assert_eq!(
+                (entry.entry_type.as_str(), entry.reason.as_str()),
+                ("return", "chargeback_reversed")
+            );
+            let after = undone.after.unwrap();
+            assert_eq!(
+                (after.available.get(), after.debt.get()),
+                reversed,
+                "{credit}"
+            );
+            assert!(undone.is_reversed());
+            let json = serde_json::to_value(&undone).unwrap();
+            assert_eq!(serde_json::from_value::<Purchase>(json).unwrap(), undone);
+            let view = PurchaseView::of(&undone, Balance::default());
+            assert_eq!(
+                (view.status, view.chargeback_reversed),
+                (PurchaseStatus::Paid, true)
+            );
+            // They are where they were: in the purchase's own lot.
+            let mut restored = ready(&account);
+            let taken: Vec<Slice> = taken.lots.iter().map(|slice| slice.0.clone()).collect();
+            let about = Reference::of("purchase", &paid.id);
+            restored.restore(&taken, connects(70), lots[0], about);
+            let account = stored(restored.finish(vec![]).0);
+            assert_eq!(account.lots[0].birth(), lots[0]);
+            assert_eq!(now(&account), reversed);
+
+            let once = undone.plan_reversal(ready(&account), &key);
+            assert_eq!(once, Err(Refusal::PurchaseNotChargedBack));
+            let twice = undone.plan_chargeback(ready(&account), None, Connects::ZERO);
+            let after = twice.unwrap().0.after.unwrap();
+            assert_eq!((after.available.get(), after.debt.get()), again, "{credit}");
+        }
+        let (paid, account) = paid(&policy);
+        let key = IdempotencyKey::try_new("c").unwrap();
+        let never = paid.plan_reversal(draft(&policy, account, OPENED), &key);
+        assert_eq!(never, Err(Refusal::PurchaseNotChargedBack));
+    }
+
+    /// What came back to the lot meanwhile leaves no room for all of it; what has under 30 days left
+    /// comes back as anything does.
+    #[test]
+    fn a_reversal_makes_lots_where_there_is_no_room_or_no_time() {
+        let policy = built_in();
+        let (paid, account) = paid(&policy);
+        let birth = paid.lots().next().unwrap();
+        let about = || Reference::of("purchase", &paid.id);
+        let mut revoked = draft(&policy, account, OPENED);
+        let (taken, owed) = revoked.revoke(&[birth], Connects::ZERO, about());
+        assert_eq!((taken[0].amount, owed), (connects(100), Connects::ZERO));
+        let without = stored(revoked.finish(vec![]).0);
+
+        let mut refunded = draft(&policy, without.clone(), OPENED);
+        let slice = Slice {
+            birth: birth.clone(),
+            amount: connects(40),
+        };
+        refunded
+            .give_back(&[slice], Reason::of("goodwill"), about())
+            .unwrap();
+        refunded.restore(&taken, owed, birth, about());
+        let lots: Vec<_> = refunded
+            .account()
+            .lots
+            .iter()
+            .map(|lot| {
+                (
+                    lot.birth().source,
+                    lot.birth().expires_on,
+                    lot.remaining().get(),
+                )
+            })
+            .collect();
+        let day = birth.expires_on;
+        assert_eq!(
+            lots,
+            [(Source::Purchase, day, 100), (Source::Purchase, day, 40)]
+        );
+
+        let late = "2026-01-20T00:00:00Z";
+        let mut late = draft(&policy, without, late);
+        late.restore(&taken, owed, birth, about());
+        let lot = late
+            .account()
+            .lots
+            .iter()
+            .find(|lot| lot.birth().source == Source::Grace);
+        let lot = lot.unwrap();
+        assert_eq!(
+            (lot.birth().issued_at, lot.remaining()),
+            (birth.issued_at, connects(100))
+        );
+        assert_eq!(lot.birth().expires_on.to_string(), "2026-02-19");
     }
 }

@@ -191,6 +191,9 @@ pub enum Refusal {
     /// Only a paid purchase can be charged back.
     #[error("the purchase was not paid")]
     PurchaseNotPaid,
+    /// Only a purchase that is charged back can be given back.
+    #[error("the purchase is not charged back")]
+    PurchaseNotChargedBack,
     /// The payment provider declined for good.
     #[error("the payment was declined")]
     PaymentDeclined {
@@ -251,6 +254,7 @@ impl Refusal {
             Self::PromoInUse { .. } => (409, "promo_in_use"),
             Self::AlreadyChargedBack { .. } => (409, "already_charged_back"),
             Self::PurchaseNotPaid => (409, "purchase_not_paid"),
+            Self::PurchaseNotChargedBack => (409, "purchase_not_charged_back"),
             Self::PaymentDeclined { .. } => (402, "payment_declined"),
             Self::IdempotencyKeyReused => (422, "idempotency_key_reused"),
             Self::RateLimited { .. } => (429, "rate_limited"),
@@ -420,6 +424,12 @@ mod tests {
                 &json!({ "existing": { "a": 1 } }),
             ),
             (Refusal::PurchaseNotPaid, 409, "purchase_not_paid", &none),
+            (
+                Refusal::PurchaseNotChargedBack,
+                409,
+                "purchase_not_charged_back",
+                &none,
+            ),
             (
                 Refusal::PaymentDeclined { purchase: value() },
                 402,

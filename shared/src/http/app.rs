@@ -12,14 +12,15 @@ use super::run::init_logs;
 use crate::clock::Clock;
 use crate::config::{
     ClockConfig, ConfigError, Environment, LogConfig, PaymentsConfig, PolicyConfig, Provider,
-    StoreConfig, TokenConfig,
+    SecretSource, StoreConfig, TokenConfig,
 };
 use crate::domain::ids::AccountId;
 use crate::domain::policy::{self, Policy};
 use crate::domain::quota::Quota;
 use crate::domain::refusal::Refusal;
 use crate::ledger::{Error, Ledger};
-use crate::payments::Sandbox;
+use crate::payments::stripe::{self, secret};
+use crate::payments::{Payments, Sandbox, Stripe};
 use crate::store::{self, Store};
 
 /// Why a function does not start: one line that names the variable at fault.
@@ -53,8 +54,6 @@ pub struct Core {
     pub clock: Clock,
     /// The ledger.
     pub ledger: Ledger,
-    /// Who charges for purchases.
-    pub payments: Sandbox,
 }
 
 /// What a function that serves requests has.
@@ -72,6 +71,56 @@ impl Deref for App {
     }
 }
 
+/// What a function that takes money has. It is not in [`Core`], so that no other function carries a
+/// payment provider's code.
+#[derive(Debug)]
+pub struct Till {
+    app: App,
+    /// Who charges for purchases.
+    pub payments: Payments,
+}
+
+impl Deref for Till {
+    type Target = App;
+
+    fn deref(&self) -> &App {
+        &self.app
+    }
+}
+
+impl Till {
+    /// Of its parts, made elsewhere.
+    pub fn new(app: App, payments: Payments) -> Self {
+        Self { app, payments }
+    }
+
+    /// Starts as [`App::start`] does, and reads what the payment provider needs.
+    ///
+    /// # Errors
+    /// As for [`App::start`], and when the provider's secrets can't be read.
+    pub async fn start() -> Result<Self, StartError> {
+        let environment = Environment::of_process()?;
+        let config = PaymentsConfig::read(&environment)?;
+        let app = App::of(&environment).await?;
+        let payments = match config.provider {
+            Provider::Sandbox => Payments::Sandbox(Sandbox::new(app.ledger.store().clone())),
+            Provider::Stripe(config) => {
+                let source = match config.secret {
+                    SecretSource::Manager(name) => {
+                        secret::Source::manager(&store::environment().await, name)
+                    }
+                    SecretSource::File(path) => secret::Source::File(path),
+                };
+                let secrets = secret::Keeper::new(source).await;
+                let secrets = secrets.map_err(StartError::of("CONNECTS_STRIPE_SECRET"))?;
+                let url = config.url.unwrap_or_else(|| stripe::API.to_owned());
+                Payments::Stripe(Box::new(Stripe::new(url, secrets)))
+            }
+        };
+        Ok(Self::new(app, payments))
+    }
+}
+
 impl Core {
     /// Reads the configuration and connects to the table.
     ///
@@ -85,7 +134,6 @@ impl Core {
         init_logs(&LogConfig::read(environment)).map_err(StartError::of("RUST_LOG"))?;
         let clock = Clock::new(&ClockConfig::read(environment)?)?;
         let table = StoreConfig::read(environment)?.table;
-        let provider = PaymentsConfig::read(environment)?.provider;
         let policy = match PolicyConfig::read(environment)?.path {
             Some(path) => std::fs::read_to_string(path)
                 .map_err(StartError::of("CONNECTS_POLICY"))
@@ -95,13 +143,9 @@ impl Core {
             }
         };
         let store = Store::new(store::connect().await, table);
-        let payments = match provider {
-            Provider::Sandbox => Sandbox::new(store.clone()),
-        };
         Ok(Self {
             clock,
             ledger: Ledger::new(store, policy),
-            payments,
         })
     }
 }
@@ -117,9 +161,12 @@ impl App {
     /// # Errors
     /// When a variable is missing or unusable, or the policy or the keys can't be read.
     pub async fn start() -> Result<Self, StartError> {
-        let environment = Environment::of_process()?;
-        let tokens = TokenConfig::read(&environment)?;
-        let core = Core::of(&environment).await?;
+        Self::of(&Environment::of_process()?).await
+    }
+
+    async fn of(environment: &Environment) -> Result<Self, StartError> {
+        let tokens = TokenConfig::read(environment)?;
+        let core = Core::of(environment).await?;
         let auth = Auth::connect(tokens, core.clock.real())
             .await
             .map_err(StartError::of("CONNECTS_JWKS"))?;

@@ -18,7 +18,7 @@ mod run;
 pub mod shape;
 
 pub use answer::Answer;
-pub use app::{App, Core, StartError};
+pub use app::{App, Core, StartError, Till};
 pub use auth::{Auth, Caller, Scope};
 pub use event::Event;
 pub use problem::Problem;

@@ -146,6 +146,9 @@ pub enum Fault {
         /// Its newest entry's time.
         at: Time,
     },
+    /// The payment provider did not say what has to be known before a purchase begins.
+    #[error("the payment provider: {0}")]
+    Provider(String),
 }
 
 impl Fault {
@@ -153,7 +156,7 @@ impl Fault {
     pub fn is_busy(&self) -> bool {
         matches!(
             self,
-            Self::Store(StoreError::Lost | StoreError::Unanswered(_))
+            Self::Store(StoreError::Lost | StoreError::Unanswered(_)) | Self::Provider(_)
         )
     }
 }

@@ -334,6 +334,7 @@ impl World {
                 let amend = Amend {
                     status: Some(*status),
                     email: None,
+                    payment_customer: None,
                 };
                 said(Outcome::Applied(
                     ledger.amend(context, account, amend).await?,
