@@ -2,14 +2,14 @@
 //! gets there.
 
 use connects::domain::account::{Amend, Status};
-use connects::domain::ids::{AccountId, PromoCode};
+use connects::domain::ids::{AccountId, PaymentCustomer, PromoCode};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::promo::{Discount, Offer, Redemption, Reservation, Terms};
 use connects::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::{Connects, Money};
 use connects::ledger::{Error, Outcome};
-use connects::payments::{Charge, Payment, Provider, Sandbox};
+use connects::payments::{Charge, NoMethod, Payment, Provider, Sandbox};
 use connects_tests::table::{Table, at, instant, key, refusal, spend, unique};
 use futures::StreamExt;
 use futures::future::join_all;
@@ -390,8 +390,8 @@ async fn recovery_goes_on_with_what_was_reserved() {
 struct Unasked;
 
 impl Provider for Unasked {
-    fn default_method(&self) -> &str {
-        "unasked"
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("unasked".to_owned())
     }
     fn accepts(&self, _: &str) -> bool {
         true

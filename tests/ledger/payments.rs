@@ -1,13 +1,13 @@
 //! One charge, one lot, however often a step is repeated and wherever it stopped.
 
-use connects::domain::ids::{AccountId, PromoCode};
+use connects::domain::ids::{AccountId, PaymentCustomer, PromoCode};
 use connects::domain::journal::EntryType;
 use connects::domain::promo::{Offer, Terms};
 use connects::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
 use connects::ledger::{Error, Outcome};
-use connects::payments::{Charge, Payment, Provider, Sandbox};
+use connects::payments::{Charge, NoMethod, Payment, Provider, Sandbox};
 use connects_tests::table::{Table, at, instant, key, unique};
 use futures::future::join_all;
 
@@ -103,9 +103,11 @@ async fn recovery_goes_on_wherever_it_stopped() {
             .unwrap();
         if charged {
             let charge = Charge {
+                account: &account,
                 purchase: &purchase.id,
                 price: &purchase.price,
                 method: &purchase.payment_method,
+                customer: None,
             };
             assert_eq!(sandbox(&table).charge(&charge).await, Payment::Paid);
         }
@@ -214,9 +216,11 @@ async fn a_cancelled_charge_stays_what_it_was() {
         let purchase = PurchaseCommand::id(&account, &key());
         let (_, price) = table.ledger.policy().price(20).unwrap();
         let charge = Charge {
+            account: &account,
             purchase: &purchase,
             price: &price,
             method,
+            customer: None,
         };
         for _ in 0..asked {
             sandbox.charge(&charge).await;
@@ -233,8 +237,8 @@ async fn a_cancelled_charge_stays_what_it_was() {
 struct Undecided;
 
 impl Provider for Undecided {
-    fn default_method(&self) -> &str {
-        "undecided"
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("undecided".to_owned())
     }
     async fn charge(&self, _: &Charge<'_>) -> Payment {
         Payment::Open

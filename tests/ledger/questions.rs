@@ -103,6 +103,7 @@ async fn amending_changes_the_status_and_the_contact() {
     let nobody = Amend {
         status: None,
         email,
+        payment_customer: None,
     };
     let amended = ledger.amend(&at(OPENED), &account_id(), nobody).await;
     assert_eq!(refused(amended), Refusal::AccountNotFound);

@@ -7,7 +7,9 @@ use connects::domain::account::{Amend, Kind, Open, Status};
 use connects::domain::bid::BidCommand;
 use connects::domain::closure::ClosureReason;
 use connects::domain::hold::{EndHold, HoldCommand};
-use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode, Reason};
+use connects::domain::ids::{
+    AccountId, JobId, OperationId, PaymentCustomer, PersonId, PromoCode, Reason,
+};
 use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::plan_change::PlanChangeCommand;
@@ -19,7 +21,7 @@ use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::reward::{Client, RewardCommand};
 use connects::domain::units::{Connects, Money};
 use connects::ledger::Ledger;
-use connects::payments::{Charge, Payment, Provider};
+use connects::payments::{Charge, NoMethod, Payment, Provider};
 use connects::store::{Cost, Meter};
 
 use crate::table::{Table, account_id, at, instant, job_id, key, spend, unique};
@@ -31,8 +33,8 @@ const NOW: &str = "2026-01-10T12:00:00Z";
 pub struct Approves;
 
 impl Provider for Approves {
-    fn default_method(&self) -> &str {
-        "approves"
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("approves".to_owned())
     }
     async fn charge(&self, _: &Charge<'_>) -> Payment {
         Payment::Paid
@@ -50,8 +52,8 @@ impl Provider for Approves {
 pub struct Declines;
 
 impl Provider for Declines {
-    fn default_method(&self) -> &str {
-        "declines"
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("declines".to_owned())
     }
     async fn charge(&self, _: &Charge<'_>) -> Payment {
         Payment::Declined

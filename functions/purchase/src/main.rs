@@ -8,11 +8,6 @@ use connects::domain::refusal::Refusal;
 use connects::http::input::{Fields, both, input, quantity, sized, text};
 use connects::http::{self, Answer, App, Problem, Request, Scope, Till};
 use connects::ledger::Outcome;
-use connects::payments::Payments;
-use connects::payments::stripe::answers::Disputed;
-use connects::payments::stripe::event::Event;
-use connects::payments::stripe::signature::Unsigned;
-use serde::Serialize;
 
 /// The longest payment method that is looked at.
 const MAX_METHOD: usize = 200;
@@ -56,7 +51,7 @@ pub async fn route(app: &Till, request: &Request) -> Result<Answer, Problem> {
                 "reversal",
             ],
         ) => reverse(app, request, account, purchase).await,
-        ("POST", ["v1", "webhooks", "stripe"]) => heed(app, request).await,
+        ("POST", ["v1", "webhooks", "stripe"]) => app.heed(request).await,
         _ => Err(Problem::not_found()),
     }
 }
@@ -139,71 +134,6 @@ async fn disputed(
     };
     let (id, key) = app.input(&account, asked).await?;
     Ok((account, id, key))
-}
-
-/// What the payment provider is told: that its message was understood, whether or not it was news.
-#[derive(Debug, Serialize)]
-pub struct Heeded {
-    /// Always.
-    pub received: bool,
-}
-
-/// A message of the payment provider's. What is not about a purchase of this ledger's is received all
-/// the same, or it would come again for days; what can't be settled now is answered as busy, and does
-/// come again.
-async fn heed(app: &Till, request: &Request) -> Result<Answer, Problem> {
-    let body = request.raw_body()?;
-    let Payments::Stripe(stripe) = &app.payments else {
-        return Err(Problem::signature_invalid(Unsigned::Stranger));
-    };
-    let tolerance = app.ledger.policy().purchases.message_tolerance();
-    let signature = request.header("stripe-signature");
-    let event = stripe
-        .message(signature, body, request.received_at, tolerance)
-        .await
-        .map_err(Problem::signature_invalid)?;
-    let (context, ledger) = (&request.context, &app.ledger);
-    match event {
-        Event::Payment { account, purchase } => {
-            let told = ledger.payment_told(context, &app.payments, &account, &purchase);
-            match told.await? {
-                Some(status) => tracing::info!(%account, %purchase, ?status, "told"),
-                None => tracing::warn!(%account, %purchase, "told of an unknown purchase"),
-            }
-        }
-        Event::Dispute { id } => match stripe.dispute(&id).await {
-            Ok(None) => tracing::info!(id, "a dispute that moves nothing here"),
-            Ok(Some(dispute)) => settle(app, request, dispute).await?,
-            Err(error) => {
-                tracing::warn!(id, %error, "Stripe does not say how a dispute stands");
-                return Err(Problem::busy());
-            }
-        },
-        Event::Other(what) => tracing::info!(what, "not heeded"),
-    }
-    Answer::json(200, &Heeded { received: true })
-}
-
-/// Brings a purchase to where its dispute stands. One that is not paid as far as the ledger knows is
-/// asked about first.
-async fn settle(app: &Till, request: &Request, dispute: Disputed) -> Result<(), Problem> {
-    let Disputed {
-        id,
-        account,
-        purchase,
-        state,
-    } = dispute;
-    let key = IdempotencyKey::try_new(&id).ok_or_else(|| Problem::internal(&"a dispute's id"))?;
-    let (context, ledger) = (&request.context, &app.ledger);
-    ledger
-        .payment_told(context, &app.payments, &account, &purchase)
-        .await?;
-    let told = ledger.dispute_told(context, &account, &purchase, &key, state);
-    match told.await? {
-        Some(status) => tracing::info!(%account, %purchase, id, ?status, "disputed"),
-        None => tracing::warn!(%account, %purchase, id, "a dispute about an unknown purchase"),
-    }
-    Ok(())
 }
 
 /// The body of a purchase.

@@ -11,16 +11,13 @@ use super::request::Request;
 use super::run::init_logs;
 use crate::clock::Clock;
 use crate::config::{
-    ClockConfig, ConfigError, Environment, LogConfig, PaymentsConfig, PolicyConfig, Provider,
-    SecretSource, StoreConfig, TokenConfig,
+    ClockConfig, ConfigError, Environment, LogConfig, PolicyConfig, StoreConfig, TokenConfig,
 };
 use crate::domain::ids::AccountId;
 use crate::domain::policy::{self, Policy};
 use crate::domain::quota::Quota;
 use crate::domain::refusal::Refusal;
 use crate::ledger::{Error, Ledger};
-use crate::payments::stripe::{self, secret};
-use crate::payments::{Payments, Sandbox, Stripe};
 use crate::store::{self, Store};
 
 /// Why a function does not start: one line that names the variable at fault.
@@ -42,7 +39,7 @@ impl From<ConfigError> for StartError {
 }
 
 impl StartError {
-    fn of<E: fmt::Display>(variable: &'static str) -> impl FnOnce(E) -> Self {
+    pub(super) fn of<E: fmt::Display>(variable: &'static str) -> impl FnOnce(E) -> Self {
         move |error| Self(format!("{variable} can't be used: {error}"))
     }
 }
@@ -68,56 +65,6 @@ impl Deref for App {
 
     fn deref(&self) -> &Core {
         &self.core
-    }
-}
-
-/// What a function that takes money has. It is not in [`Core`], so that no other function carries a
-/// payment provider's code.
-#[derive(Debug)]
-pub struct Till {
-    app: App,
-    /// Who charges for purchases.
-    pub payments: Payments,
-}
-
-impl Deref for Till {
-    type Target = App;
-
-    fn deref(&self) -> &App {
-        &self.app
-    }
-}
-
-impl Till {
-    /// Of its parts, made elsewhere.
-    pub fn new(app: App, payments: Payments) -> Self {
-        Self { app, payments }
-    }
-
-    /// Starts as [`App::start`] does, and reads what the payment provider needs.
-    ///
-    /// # Errors
-    /// As for [`App::start`], and when the provider's secrets can't be read.
-    pub async fn start() -> Result<Self, StartError> {
-        let environment = Environment::of_process()?;
-        let config = PaymentsConfig::read(&environment)?;
-        let app = App::of(&environment).await?;
-        let payments = match config.provider {
-            Provider::Sandbox => Payments::Sandbox(Sandbox::new(app.ledger.store().clone())),
-            Provider::Stripe(config) => {
-                let source = match config.secret {
-                    SecretSource::Manager(name) => {
-                        secret::Source::manager(&store::environment().await, name)
-                    }
-                    SecretSource::File(path) => secret::Source::File(path),
-                };
-                let secrets = secret::Keeper::new(source).await;
-                let secrets = secrets.map_err(StartError::of("CONNECTS_STRIPE_SECRET"))?;
-                let url = config.url.unwrap_or_else(|| stripe::API.to_owned());
-                Payments::Stripe(Box::new(Stripe::new(url, secrets)))
-            }
-        };
-        Ok(Self::new(app, payments))
     }
 }
 
@@ -164,7 +111,7 @@ impl App {
         Self::of(&Environment::of_process()?).await
     }
 
-    async fn of(environment: &Environment) -> Result<Self, StartError> {
+    pub(super) async fn of(environment: &Environment) -> Result<Self, StartError> {
         let tokens = TokenConfig::read(environment)?;
         let core = Core::of(environment).await?;
         let auth = Auth::connect(tokens, core.clock.real())

@@ -16,11 +16,13 @@ pub mod request;
 mod run;
 #[cfg(feature = "contract")]
 pub mod shape;
+mod till;
 
 pub use answer::Answer;
-pub use app::{App, Core, StartError, Till};
+pub use app::{App, Core, StartError};
 pub use auth::{Auth, Caller, Scope};
 pub use event::Event;
 pub use problem::Problem;
 pub use request::Request;
 pub use run::{Reply, Run, Work, init_logs, invoked, run, serve, serve_and_run, serve_and_sweep};
+pub use till::Till;

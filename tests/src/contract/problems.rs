@@ -39,6 +39,7 @@ fn all() -> Vec<Problem> {
             "purchase_id": "pu_7owehycd6icbdywkcvldjmutru", "status": status, "quantity": 20, "bonus": 0,
             "price": { "amount": 300, "currency": "USD" }, "discount": { "amount": 0, "currency": "USD" },
             "lot_id": if status == "declined" { Value::Null } else { "5-0".into() },
+            "chargeback_reversed": false,
             "balance": balance(available),
         })
     };
@@ -102,6 +103,7 @@ fn all() -> Vec<Problem> {
         Refusal::PromoNotEligible,
         Refusal::PromoInUse { redeemed: 4 },
         Refusal::PurchaseNotPaid,
+        Refusal::PurchaseNotChargedBack,
         Refusal::AlreadyChargedBack {
             existing: purchase("charged_back", 5),
         },

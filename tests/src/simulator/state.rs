@@ -526,7 +526,7 @@ fn purchases(partition: &Partition) -> Result<(), String> {
     for purchase in partition.purchases.values() {
         let (credited, revoked) = match purchase.status {
             PurchaseStatus::Pending | PurchaseStatus::Declined => (0, 0),
-            PurchaseStatus::Paid => (1, 0),
+            PurchaseStatus::Paid => (1, usize::from(purchase.is_reversed())),
             PurchaseStatus::ChargedBack => (1, 1),
         };
         let found = (
