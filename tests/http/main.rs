@@ -38,5 +38,6 @@ mod refunds;
 mod rewards;
 mod schedules;
 mod spends;
+mod stripe;
 mod typescript;
 mod world;

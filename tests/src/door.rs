@@ -96,6 +96,7 @@ impl Door {
                     AUDIENCE.to_owned(),
                 ),
                 logs: None,
+                stripe: None,
             },
             line,
             hurries,

@@ -3,8 +3,8 @@
 - Idempotency keys: the first answer again, refused with another body.
 - A customer's payment intents, newest first.
 - Disputes, opened and ended through /_config/disputes.
-- Answers that get lost: POST /_config/lost {"count": n} breaks the connection of the next n charges
-  after they are made; with {"before": true}, before.
+- Answers that get lost: POST /_config/lost {"customer": "cus_..."} breaks the connection of that
+  customer's next charge after it is made; with {"before": true}, before.
 - The intent within the error of a declined charge, and `automatic_payment_methods` in a request.
 
 It keeps nothing on disk and listens on this machine only.
@@ -12,6 +12,7 @@ It keeps nothing on disk and listens on this machine only.
 
 import socket
 import sys
+from urllib.parse import parse_qs
 
 from aiohttp import web
 from localstripe import server, webhooks
@@ -23,7 +24,7 @@ from localstripe.resources import Event, List, PaymentIntent, StripeObject, stor
 store.dump_to_disk = lambda: None
 
 answered = {}
-lost = {"count": 0, "before": False}
+lost = {}
 
 
 @web.middleware
@@ -32,19 +33,20 @@ async def idempotency(request, handler):
     if request.method != "POST" or key is None:
         return await handler(request)
     asked = (request.path, await request.read())
+    payer = parse_qs(asked[1].decode()).get("customer", [None])[0]
+    before = lost.pop(payer, None)
+    if before is True:
+        request.transport.abort()
+        return web.Response()
     if key in answered:
         first, answer = answered[key]
         if first != asked:
             body = {"error": {"type": "idempotency_error", "message": "another request"}}
             return web.json_response(body, status=400)
         return web.json_response(text=answer[1], status=answer[0])
-    if lost["count"] > 0 and lost["before"]:
-        lost["count"] -= 1
-        request.transport.abort()
     response = await handler(request)
     answered[key] = (asked, (response.status, response.text))
-    if lost["count"] > 0 and not lost["before"]:
-        lost["count"] -= 1
+    if before is False:
         request.transport.abort()
     return response
 
@@ -105,7 +107,8 @@ async def config_dispute(request):
 
 
 async def config_lost(request):
-    lost.update({"before": False, **(await request.json())})
+    data = await request.json()
+    lost[data["customer"]] = data.get("before", False)
     return web.Response()
 
 
