@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use connects::domain::ids::{AccountId, OperationId, PaymentCustomer};
+use connects::domain::ids::{AccountId, Operation, OperationId, PaymentCustomer};
 use connects::domain::units::Money;
 use connects::payments::stripe::secret::{Keeper, Source};
 use connects::payments::{Charge, Payment, Provider, Stripe};
@@ -442,8 +442,7 @@ async fn a_charge_is_found_or_given_up() {
             [Payment::Open, Payment::Paid, Payment::Paid],
         ),
     ] {
-        let id = format!("pu_{n}aaaaaaaaaaaaaaaaaaaaaaaaa");
-        let purchase = OperationId::try_new(&id).unwrap();
+        let purchase = OperationId::derive(&account, Operation::Purchase, &n.to_string());
         let charge = Charge {
             account: &account,
             purchase: &purchase,
@@ -461,7 +460,7 @@ async fn a_charge_is_found_or_given_up() {
         ];
         assert_eq!(said, expected, "{n}");
     }
-    let never = OperationId::try_new("pu_9aaaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
+    let never = OperationId::derive(&account, Operation::Purchase, "never");
     let charge = Charge {
         account: &account,
         purchase: &never,

@@ -5,6 +5,7 @@
 - Disputes, opened and ended through /_config/disputes.
 - Answers that get lost: POST /_config/lost {"customer": "cus_..."} breaks the connection of that
   customer's next charge after it is made; with {"before": true}, before.
+- Debits are under way until they are confirmed.
 - The intent within the error of a declined charge, and `automatic_payment_methods` in a request.
 
 It keeps nothing on disk and listens on this machine only.
@@ -17,7 +18,7 @@ from urllib.parse import parse_qs
 from aiohttp import web
 from localstripe import server, webhooks
 from localstripe.errors import UserError
-from localstripe.resources import Event, List, PaymentIntent, StripeObject, store
+from localstripe.resources import Charge, Event, List, PaymentIntent, StripeObject, store
 
 # Another package may be in a version of its own; what is here was tried with localstripe 1.15.10.
 
@@ -73,6 +74,16 @@ def list_intents(cls, url, customer=None, limit=None, starting_after=None):
     return page
 
 
+start_charge = Charge._initialize_charge
+
+
+def start(self, *on_end):
+    start_charge(self, *on_end)
+    if self._authorized and self._is_async_payment_method():
+        self.status = "pending"
+
+
+Charge._initialize_charge = start
 PaymentIntent._api_create = classmethod(create)
 PaymentIntent._api_list_all = classmethod(list_intents)
 

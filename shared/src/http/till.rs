@@ -142,7 +142,7 @@ impl Till {
             .ledger
             .dispute_told(context, &account, &purchase, &key, state);
         let status = told.await?;
-        tracing::warn!(%account, %purchase, id, ?status, "told of a dispute");
+        tracing::info!(%account, %purchase, id, ?status, "told of a dispute");
         Ok(())
     }
 }
