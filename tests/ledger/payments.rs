@@ -251,6 +251,106 @@ impl Provider for Undecided {
     }
 }
 
+/// A provider that is heard of before it answers: its message comes while the request is under way, and
+/// what it answers then may be lost.
+struct Hasty<'t> {
+    table: &'t Table,
+    account: AccountId,
+    answers: Payment,
+    told: bool,
+}
+
+impl Provider for Hasty<'_> {
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("hasty".to_owned())
+    }
+    fn accepts(&self, _: &str) -> bool {
+        true
+    }
+    async fn charge(&self, charge: &Charge<'_>) -> Payment {
+        if self.told {
+            return Payment::Paid;
+        }
+        let (ledger, later, now) = (&self.table.ledger, self.after(), at(NOW));
+        let told = Box::pin(ledger.payment_told(&now, &later, &self.account, charge.purchase));
+        assert_eq!(told.await.unwrap(), Some(PurchaseStatus::Paid));
+        self.answers
+    }
+    async fn cancel(&self, charge: &Charge<'_>) -> Payment {
+        panic!("{charge:?}")
+    }
+}
+
+impl Hasty<'_> {
+    fn after(&self) -> Self {
+        Self {
+            account: self.account.clone(),
+            told: true,
+            ..*self
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_may_come_before_the_answer() {
+    let table = Table::new().await;
+    // An answer that was lost says nothing about the purchase: the caller hears of it as pending.
+    for (answers, told) in [
+        (Payment::Paid, PurchaseStatus::Paid),
+        (Payment::Open, PurchaseStatus::Pending),
+    ] {
+        let account = table.open_empty(NOW).await;
+        let hasty = Hasty {
+            table: &table,
+            account: account.clone(),
+            answers,
+            told: false,
+        };
+        let (one, command) = (key(), command("hasty"));
+        let bought = table
+            .ledger
+            .purchase(&at(NOW), &hasty, &account, &one, &command)
+            .await
+            .unwrap();
+        assert_eq!(bought.into_inner().status, told);
+        let again = table
+            .ledger
+            .purchase(&at(NOW), &hasty, &account, &one, &command)
+            .await
+            .unwrap();
+        assert!(matches!(again, Outcome::Replayed(view) if view.status == PurchaseStatus::Paid));
+        assert_eq!(issued(&table, &account).await, 1);
+        assert_eq!(table.audit(&account).await.balance(), 20);
+    }
+}
+
+/// Twenty messages and two runs at once, after a charge whose answer was lost, or that was declined.
+#[tokio::test]
+async fn a_storm_of_messages_settles_once() {
+    let table = Table::new().await;
+    for (method, status, lots) in [
+        ("sandbox_timeout", PurchaseStatus::Paid, 1),
+        ("sandbox_late", PurchaseStatus::Paid, 1),
+        ("sandbox_decline", PurchaseStatus::Declined, 0),
+    ] {
+        let account = table.open_empty(NOW).await;
+        let bought = buy(&table, &account, method).await;
+        let (ledger, sandbox, soon) = (&table.ledger, sandbox(&table), at(SOON));
+        let told = |_| ledger.payment_told(&soon, &sandbox, &account, &bought.purchase_id);
+        let runs = (0..2).map(|_| ledger.sweep_payments(&soon, &sandbox, soon.now));
+        let (told, runs) = futures::join!(join_all((0..20).map(told)), join_all(runs));
+        assert!(runs.into_iter().all(|run| run.unwrap().failed == 0));
+        for told in told {
+            assert_eq!(told.unwrap(), Some(status), "{method}");
+        }
+        assert_eq!(issued(&table, &account).await, lots, "{method}");
+        table.audit(&account).await;
+        let nobody = AccountId::try_new(&unique()).unwrap();
+        let told = ledger.payment_told(&soon, &sandbox, &nobody, &bought.purchase_id);
+        assert_eq!(told.await.unwrap(), None);
+    }
+}
+
 /// Three open purchases of two accounts: looked at by each run until they are settled, and counted
 /// by the one that settles them.
 #[tokio::test]

@@ -630,6 +630,9 @@ pub async fn operations() -> Vec<Step> {
         .await
         .unwrap();
     walk.was("chargeback of an unspent purchase", Budget::of(3, 7, 1, 2));
+    let reversed = ledger.reverse_chargeback(&now, &account, &bought, None);
+    reversed.await.unwrap();
+    walk.was("reversal of a chargeback", Budget::of(3, 7, 1, 2));
     walk.buy_with(&Declines, &account, 20, None).await;
     walk.was("declined purchase", Budget::of(2, 4, 1, 3));
     walk.codes(&account, &terms).await;

@@ -1,6 +1,7 @@
 //! Buying: pending until the payment is known, then paid or declined, once.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::account::Balance;
 use super::draft::{Draft, Guard, Plan};
@@ -219,6 +220,21 @@ impl Purchase {
         self.price.amount == 0
     }
 
+    /// Whether the last chargeback came under that key, if only to be reversed since.
+    pub fn is_charged_back_under(&self, key: &IdempotencyKey) -> bool {
+        self.chargeback_key.as_ref() == Some(key)
+    }
+
+    /// Whether that dispute has had its effect: the last chargeback was its, or the last reversal.
+    pub fn is_disputed_under(&self, dispute: &IdempotencyKey) -> bool {
+        self.is_charged_back_under(dispute) || self.reversal_key.as_ref() == Some(dispute)
+    }
+
+    /// As a refusal shows it.
+    fn existing(&self) -> Value {
+        serde_json::to_value(PurchaseView::of(self, Balance::default())).unwrap_or_default()
+    }
+
     /// What it issued.
     pub fn lots(&self) -> impl Iterator<Item = &Birth> {
         let lots = [&self.lot, &self.bonus_lot].into_iter().flatten();
@@ -274,9 +290,8 @@ impl Purchase {
         match self.status {
             PurchaseStatus::Paid => {}
             PurchaseStatus::ChargedBack => {
-                let existing = serde_json::to_value(PurchaseView::of(self, Balance::default()));
                 return Err(Refusal::AlreadyChargedBack {
-                    existing: existing.unwrap_or_default(),
+                    existing: self.existing(),
                 });
             }
             _ => return Err(Refusal::PurchaseNotPaid),
@@ -313,7 +328,9 @@ impl Purchase {
         let (Some(taken), Some(bought)) =
             (self.taken.as_ref().filter(|_| is_charged_back), &self.lot)
         else {
-            return Err(Refusal::PurchaseNotChargedBack);
+            return Err(Refusal::PurchaseNotChargedBack {
+                existing: self.existing(),
+            });
         };
         let lots: Vec<Slice> = taken.lots.iter().map(|slice| slice.0.clone()).collect();
         let reference = Reference::of("purchase", &self.id);
@@ -616,21 +633,10 @@ mod tests {
             let (_, _, account) = spent(&policy, account, OPENED, 70);
             let ready = |account: &Account| draft(&policy, account.clone(), OPENED);
             let key = IdempotencyKey::try_new("c").unwrap();
-            let follow = |account: &Account, plan: Option<Plan>| {
-                let plan = plan.unwrap();
-                let guard = Guard::Purchase {
-                    purchase: paid.clone(),
-                };
-                assert_eq!(plan.guards.len(), vec![guard].len());
-                plan.entries
-                    .last()
-                    .map(|entry| entry.after)
-                    .unwrap_or(account.balance())
-            };
             let (back, plan) = paid
                 .plan_chargeback(ready(&account), Some(&key), Connects::ZERO)
                 .unwrap();
-            let after = follow(&account, plan);
+            let after = plan.unwrap().entries[0].after;
             assert_eq!((after.available.get(), after.debt.get()), (0, 70));
             let taken = back.taken.as_ref().unwrap();
             assert_eq!(
@@ -683,15 +689,16 @@ mod tests {
             assert_eq!(now(&account), reversed);
 
             let once = undone.plan_reversal(ready(&account), &key);
-            assert_eq!(once, Err(Refusal::PurchaseNotChargedBack));
+            assert!(matches!(once, Err(Refusal::PurchaseNotChargedBack { .. })));
             let twice = undone.plan_chargeback(ready(&account), None, Connects::ZERO);
             let after = twice.unwrap().0.after.unwrap();
             assert_eq!((after.available.get(), after.debt.get()), again, "{credit}");
         }
-        let (paid, account) = paid(&policy);
+        let (never_charged_back, account) = paid(&policy);
         let key = IdempotencyKey::try_new("c").unwrap();
-        let never = paid.plan_reversal(draft(&policy, account, OPENED), &key);
-        assert_eq!(never, Err(Refusal::PurchaseNotChargedBack));
+        let never = never_charged_back.plan_reversal(draft(&policy, account, OPENED), &key);
+        let existing = never_charged_back.existing();
+        assert_eq!(never, Err(Refusal::PurchaseNotChargedBack { existing }));
     }
 
     /// What came back to the lot meanwhile leaves no room for all of it; what has under 30 days left

@@ -193,7 +193,10 @@ pub enum Refusal {
     PurchaseNotPaid,
     /// Only a purchase that is charged back can be given back.
     #[error("the purchase is not charged back")]
-    PurchaseNotChargedBack,
+    PurchaseNotChargedBack {
+        /// The purchase as it stands.
+        existing: Value,
+    },
     /// The payment provider declined for good.
     #[error("the payment was declined")]
     PaymentDeclined {
@@ -254,7 +257,7 @@ impl Refusal {
             Self::PromoInUse { .. } => (409, "promo_in_use"),
             Self::AlreadyChargedBack { .. } => (409, "already_charged_back"),
             Self::PurchaseNotPaid => (409, "purchase_not_paid"),
-            Self::PurchaseNotChargedBack => (409, "purchase_not_charged_back"),
+            Self::PurchaseNotChargedBack { .. } => (409, "purchase_not_charged_back"),
             Self::PaymentDeclined { .. } => (402, "payment_declined"),
             Self::IdempotencyKeyReused => (422, "idempotency_key_reused"),
             Self::RateLimited { .. } => (429, "rate_limited"),
@@ -273,6 +276,7 @@ impl Refusal {
             Self::RefundExceedsSpend { returnable } => json!({ "returnable": returnable }),
             Self::PromoAlreadyRedeemed { existing }
             | Self::AlreadyChargedBack { existing }
+            | Self::PurchaseNotChargedBack { existing }
             | Self::AlreadyProposed { existing }
             | Self::HoldNotOpen { existing }
             | Self::RewardAlreadyGiven { existing } => json!({ "existing": existing }),
@@ -425,10 +429,10 @@ mod tests {
             ),
             (Refusal::PurchaseNotPaid, 409, "purchase_not_paid", &none),
             (
-                Refusal::PurchaseNotChargedBack,
+                Refusal::PurchaseNotChargedBack { existing: value() },
                 409,
                 "purchase_not_charged_back",
-                &none,
+                &json!({ "existing": { "a": 1 } }),
             ),
             (
                 Refusal::PaymentDeclined { purchase: value() },

@@ -234,7 +234,20 @@ impl Ledger {
         id: &OperationId,
         key: Option<&IdempotencyKey>,
     ) -> Result<Outcome<PurchaseView>, Error> {
-        let key = &known_by(key);
+        let is_done = Purchase::is_charged_back_under;
+        self.take_back(context, account, id, &known_by(key), is_done)
+            .await
+    }
+
+    /// The same, unless it `is_done` under that key, if only to be reversed since.
+    async fn take_back(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        id: &OperationId,
+        key: &IdempotencyKey,
+        is_done: fn(&Purchase, &IdempotencyKey) -> bool,
+    ) -> Result<Outcome<PurchaseView>, Error> {
         let charged_back = self
             .change(
                 context,
@@ -242,8 +255,7 @@ impl Ledger {
                 async || self.store.purchase(account, id).await,
                 async |draft, purchase| {
                     let purchase = purchase.ok_or(Refusal::PurchaseNotFound)?;
-                    // Also when it was reversed since.
-                    if purchase.chargeback_key.as_ref() == Some(key) {
+                    if is_done(&purchase, key) {
                         return Ok((Outcome::Replayed(purchase), None));
                     }
                     let mut expired = Connects::ZERO;
@@ -325,7 +337,7 @@ impl Ledger {
             // An operator was faster, or it was never paid: nothing is left to do.
             Refusal::AlreadyChargedBack { .. }
             | Refusal::PurchaseNotPaid
-            | Refusal::PurchaseNotChargedBack
+            | Refusal::PurchaseNotChargedBack { .. }
             | Refusal::PurchaseNotFound
             | Refusal::AccountNotFound => Ok(()),
             other => Err(Error::Refused(other)),
@@ -336,7 +348,9 @@ impl Ledger {
             Err(fault) => Err(fault),
         };
         // A dispute that is won was one that took the money first, whatever was heard of it.
-        done(self.chargeback(context, account, id, Some(dispute)).await)?;
+        let is_done = Purchase::is_disputed_under;
+        let taken = self.take_back(context, account, id, dispute, is_done);
+        done(taken.await)?;
         if state == DisputeState::GivenBack {
             let reversed = self.reverse_chargeback(context, account, id, Some(dispute));
             done(reversed.await)?;

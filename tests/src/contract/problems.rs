@@ -103,7 +103,9 @@ fn all() -> Vec<Problem> {
         Refusal::PromoNotEligible,
         Refusal::PromoInUse { redeemed: 4 },
         Refusal::PurchaseNotPaid,
-        Refusal::PurchaseNotChargedBack,
+        Refusal::PurchaseNotChargedBack {
+            existing: purchase("paid", 25),
+        },
         Refusal::AlreadyChargedBack {
             existing: purchase("charged_back", 5),
         },
@@ -201,9 +203,8 @@ fn member(code: &str, name: &str, generator: &mut SchemaGenerator) -> Value {
         ("promo_already_redeemed", "existing") => json_schema!({
             "anyOf": [of::<RedeemAnswer>(generator), of::<PurchaseView>(generator)],
         }),
-        ("already_charged_back", "existing") | ("payment_declined", "purchase") => {
-            of::<PurchaseView>(generator)
-        }
+        ("already_charged_back" | "purchase_not_charged_back", "existing")
+        | ("payment_declined", "purchase") => of::<PurchaseView>(generator),
         _ => panic!("{code}: what is {name}?"),
     };
     schema.to_value()
