@@ -8,8 +8,10 @@ use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
 use connects::ledger::{Error, Outcome};
 use connects::payments::{Charge, NoMethod, Payment, Provider, Sandbox};
+use connects_tests::cost::Approves;
 use connects_tests::table::{Table, at, instant, key, unique};
 use futures::future::join_all;
+use tokio::sync::Notify;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 const SOON: &str = "2026-01-10T12:15:00Z";
@@ -251,29 +253,24 @@ impl Provider for Undecided {
     }
 }
 
-/// A provider that is heard of before it answers: its message comes while the request is under way, and
-/// what it answers then may be lost.
-struct Hasty<'t> {
-    table: &'t Table,
-    account: AccountId,
+/// A provider whose message comes before its answer, which may be lost.
+#[derive(Debug)]
+struct Hasty {
+    asked: Notify,
+    told: Notify,
     answers: Payment,
-    told: bool,
 }
 
-impl Provider for Hasty<'_> {
+impl Provider for Hasty {
     async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
         Ok("hasty".to_owned())
     }
     fn accepts(&self, _: &str) -> bool {
         true
     }
-    async fn charge(&self, charge: &Charge<'_>) -> Payment {
-        if self.told {
-            return Payment::Paid;
-        }
-        let (ledger, later, now) = (&self.table.ledger, self.after(), at(NOW));
-        let told = Box::pin(ledger.payment_told(&now, &later, &self.account, charge.purchase));
-        assert_eq!(told.await.unwrap(), Some(PurchaseStatus::Paid));
+    async fn charge(&self, _: &Charge<'_>) -> Payment {
+        self.asked.notify_one();
+        self.told.notified().await;
         self.answers
     }
     async fn cancel(&self, charge: &Charge<'_>) -> Payment {
@@ -281,44 +278,32 @@ impl Provider for Hasty<'_> {
     }
 }
 
-impl Hasty<'_> {
-    fn after(&self) -> Self {
-        Self {
-            account: self.account.clone(),
-            told: true,
-            ..*self
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_message_may_come_before_the_answer() {
+    use PurchaseStatus::{Paid, Pending};
     let table = Table::new().await;
     // An answer that was lost says nothing about the purchase: the caller hears of it as pending.
-    for (answers, told) in [
-        (Payment::Paid, PurchaseStatus::Paid),
-        (Payment::Open, PurchaseStatus::Pending),
-    ] {
+    for (answers, told) in [(Payment::Paid, Paid), (Payment::Open, Pending)] {
         let account = table.open_empty(NOW).await;
         let hasty = Hasty {
-            table: &table,
-            account: account.clone(),
+            asked: Notify::new(),
+            told: Notify::new(),
             answers,
-            told: false,
         };
-        let (one, command) = (key(), command("hasty"));
-        let bought = table
-            .ledger
-            .purchase(&at(NOW), &hasty, &account, &one, &command)
-            .await
-            .unwrap();
-        assert_eq!(bought.into_inner().status, told);
-        let again = table
-            .ledger
-            .purchase(&at(NOW), &hasty, &account, &one, &command)
-            .await
-            .unwrap();
-        assert!(matches!(again, Outcome::Replayed(view) if view.status == PurchaseStatus::Paid));
+        let (ledger, now, one, command) = (&table.ledger, at(NOW), key(), command("hasty"));
+        let id = PurchaseCommand::id(&account, &one);
+        let message = async {
+            hasty.asked.notified().await;
+            let told = ledger.payment_told(&now, &Approves, &account, &id);
+            assert_eq!(told.await.unwrap(), Some(Paid));
+            hasty.told.notify_one();
+        };
+        let bought = ledger.purchase(&now, &hasty, &account, &one, &command);
+        let (bought, ()) = futures::join!(bought, message);
+        assert_eq!(bought.unwrap().into_inner().status, told);
+        let again = ledger.purchase(&now, &hasty, &account, &one, &command);
+        let again = again.await.unwrap();
+        assert!(matches!(again, Outcome::Replayed(view) if view.status == Paid));
         assert_eq!(issued(&table, &account).await, 1);
         assert_eq!(table.audit(&account).await.balance(), 20);
     }
