@@ -478,7 +478,7 @@ export interface paths {
          * Give them back
          * @description `{}` → 200 and the purchase, `paid` again, with `chargeback_reversed` and the balance it left. What was revoked comes back
          *     as anything does that is returned; of what was owed the rest is owed no more, and what was repaid comes back too; all
-         *     in one `return` entry. The purchase can be charged back again. 409 `purchase_not_charged_back`. With Stripe both happen by themselves.
+         *     in one `return` entry. The purchase can be charged back again. 409 `purchase_not_charged_back`, with the purchase as `existing`. With Stripe both happen by themselves.
          */
         post: operations["reverseChargeBack"];
         delete?: never;
@@ -1902,6 +1902,7 @@ export interface components {
             code: "purchase_not_charged_back";
             /** @description What is wrong with this request, for a person to read. */
             detail: string;
+            existing: components["schemas"]["Purchase"];
             /** @constant */
             status: 409;
             /** @description The code in words. */
