@@ -303,7 +303,7 @@ async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<(), St
     let snapshot = Snapshot::take(emulated, TABLE)?;
     let policy = world.ledger.policy();
     let moments = state::check(&snapshot)?;
-    state::check_paid(&snapshot)?;
+    state::check_paid(&snapshot, policy)?;
     state::check_returned(&snapshot)?;
     state::check_ended(&snapshot, world.now(0))?;
     if all {

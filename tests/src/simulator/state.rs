@@ -524,17 +524,19 @@ fn purchases(partition: &Partition) -> Result<(), String> {
         entries.count()
     };
     for purchase in partition.purchases.values() {
-        let (credited, revoked) = match purchase.status {
+        // Each chargeback but the last one was reversed, and that too if it is paid.
+        let (credited, open) = match purchase.status {
             PurchaseStatus::Pending | PurchaseStatus::Declined => (0, 0),
-            PurchaseStatus::Paid => (1, usize::from(purchase.is_reversed())),
+            PurchaseStatus::Paid => (1, 0),
             PurchaseStatus::ChargedBack => (1, 1),
         };
         let found = (
             count(purchase, EntryType::Issue),
             count(purchase, EntryType::Revoke),
+            count(purchase, EntryType::Return),
         );
-        ensure(found == (credited, revoked), || {
-            format!("credited and revoked {found:?}: {purchase:?}")
+        ensure(found == (credited, open + found.2, found.2), || {
+            format!("credited, revoked and given back {found:?}: {purchase:?}")
         })?;
     }
     let bought = partition
@@ -806,21 +808,36 @@ pub fn check_ended(snapshot: &Snapshot, now: Time) -> Result<(), String> {
     auctions::check_over(snapshot, now)
 }
 
-/// What holds once recovery has run: money is taken for what is credited, and for nothing else.
+/// What holds once recovery has run: money is taken for what is credited, and for nothing else; as much
+/// as it costs, less what a code takes off.
 ///
 /// # Errors
 /// Says which purchase is not so.
-pub fn check_paid(snapshot: &Snapshot) -> Result<(), String> {
+pub fn check_paid(snapshot: &Snapshot, policy: &Policy) -> Result<(), String> {
     let purchases = || snapshot.partitions.values().flat_map(|p| &p.purchases);
+    let (mut money, mut worth) = (0, 0);
     for (id, purchase) in purchases() {
         let credited = match purchase.status {
             PurchaseStatus::Paid | PurchaseStatus::ChargedBack => true,
             PurchaseStatus::Declined => false,
             PurchaseStatus::Pending => return Err(format!("still pending: {purchase:?}")),
         };
-        let taken = snapshot.charges.get(id).is_some_and(taken);
-        ensure(taken == (credited && !purchase.is_free()), || {
-            format!("money taken: {taken}, {purchase:?}")
+        let charge = snapshot.charges.get(id).filter(|charge| taken(charge));
+        ensure(
+            charge.is_some() == (credited && !purchase.is_free()),
+            || format!("money taken: {charge:?}, {purchase:?}"),
+        )?;
+        let discount = purchase
+            .promo
+            .as_ref()
+            .map_or(0, |promo| promo.discount.amount);
+        money += charge.map_or(0, |charge| charge.amount);
+        worth += match credited {
+            true => policy.purchases.unit_price * purchase.quantity.get() - discount,
+            false => 0,
+        };
+        ensure(money == worth, || {
+            format!("{money} for {worth}: {purchase:?}")
         })?;
     }
     let known: BTreeSet<&String> = purchases().map(|(id, _)| id).collect();
