@@ -11,9 +11,10 @@ use super::request::Request;
 use crate::config::{Environment, PaymentsConfig, Provider, SecretSource};
 use crate::domain::ids::{AccountId, OperationId};
 use crate::domain::key::IdempotencyKey;
+use crate::domain::purchase::PurchaseStatus;
 use crate::ledger::{Context, Error};
 use crate::payments::stripe::answers::Disputed;
-use crate::payments::stripe::event::Event;
+use crate::payments::stripe::event::{Event, Says};
 use crate::payments::stripe::signature::Unsigned;
 use crate::payments::stripe::{self, secret};
 use crate::payments::{Payments, Sandbox, Stripe};
@@ -94,9 +95,20 @@ impl Till {
             .await
             .map_err(Problem::signature_invalid)?;
         match event {
-            Event::Payment { account, purchase } => {
-                self.ask(&request.context, &account, &purchase).await?;
-            }
+            Event::Payment {
+                account,
+                purchase,
+                says,
+            } => match (self.ask(&request.context, &account, &purchase).await?, says) {
+                (Some(PurchaseStatus::Pending), Says::Paid | Says::Failed) => {
+                    return Err(Problem::busy());
+                }
+                (Some(PurchaseStatus::Declined), Says::Paid) => {
+                    // Its intent was cancelled, so nothing of ours can have taken money.
+                    tracing::error!(%account, %purchase, "declined, and Stripe says paid");
+                }
+                _ => {}
+            },
             Event::Dispute { id } => match stripe.dispute(&id).await {
                 Ok(None) => tracing::info!(id, "a dispute that moves nothing here"),
                 Ok(Some(dispute)) => self.settle(&request.context, dispute).await?,
@@ -115,15 +127,16 @@ impl Till {
         context: &Context,
         account: &AccountId,
         purchase: &OperationId,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<PurchaseStatus>, Error> {
         let told = self
             .ledger
             .payment_told(context, &self.payments, account, purchase);
-        match told.await? {
+        let told = told.await?;
+        match told {
             Some(status) => tracing::info!(%account, %purchase, ?status, "told of a purchase"),
             None => tracing::warn!(%account, %purchase, "told of an unknown purchase"),
         }
-        Ok(())
+        Ok(told)
     }
 
     /// Brings a purchase to where its dispute stands. One that is not paid as far as the ledger knows is
@@ -137,7 +150,9 @@ impl Till {
         } = dispute;
         let key = IdempotencyKey::try_new(&id);
         let key = key.ok_or_else(|| Problem::internal(&"no dispute has such an id"))?;
-        self.ask(context, &account, &purchase).await?;
+        if self.ask(context, &account, &purchase).await? == Some(PurchaseStatus::Pending) {
+            return Err(Problem::busy());
+        }
         let told = self
             .ledger
             .dispute_told(context, &account, &purchase, &key, state);

@@ -14,6 +14,8 @@ pub enum Event {
         account: AccountId,
         /// The purchase.
         purchase: OperationId,
+        /// What it says of it.
+        says: Says,
     },
     /// A dispute.
     Dispute {
@@ -22,6 +24,18 @@ pub enum Event {
     },
     /// Nothing that matters here; its type, or what it lacks.
     Other(String),
+}
+
+/// What a message says of a payment: no reason to believe it, but to look closer where the ledger comes
+/// to something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// The money is taken.
+    Paid,
+    /// It is not.
+    Failed,
+    /// It is under way.
+    UnderWay,
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,13 +57,13 @@ struct Object {
     metadata: Option<Metadata>,
 }
 
-/// Types of messages about a payment that may have ended. (`payment_intent.created` and
-/// `requires_action` come while it is under way.)
-const PAYMENT: [&str; 4] = [
-    "payment_intent.succeeded",
-    "payment_intent.payment_failed",
-    "payment_intent.canceled",
-    "payment_intent.processing",
+/// Types of messages about a payment. (`payment_intent.created` and `requires_action` come before there
+/// is anything to say.)
+const PAYMENT: [(&str, Says); 4] = [
+    ("payment_intent.succeeded", Says::Paid),
+    ("payment_intent.payment_failed", Says::Failed),
+    ("payment_intent.canceled", Says::Failed),
+    ("payment_intent.processing", Says::UnderWay),
 ];
 
 /// The beginning of every type of message about a dispute.
@@ -63,9 +77,13 @@ pub fn read(body: &[u8]) -> Event {
     };
     let Object { id, metadata } = message.data.object;
     let of = message.r#type;
-    if PAYMENT.contains(&of.as_str()) {
+    if let Some((_, says)) = PAYMENT.into_iter().find(|(known, _)| *known == of) {
         return match metadata.unwrap_or_default().purchase() {
-            Some((account, purchase)) => Event::Payment { account, purchase },
+            Some((account, purchase)) => Event::Payment {
+                account,
+                purchase,
+                says,
+            },
             None => Event::Other(format!("{of} without a purchase")),
         };
     }

@@ -1,7 +1,7 @@
 //! What follows from recorded answers, in the form that Stripe documents for version [`VERSION`].
 
 use super::answers::{Asked, Customer, Dispute, Intent, Stands, asked};
-use super::event::{Event, read};
+use super::event::{Event, Says, read};
 use super::*;
 use crate::domain::ids::{AccountId, OperationId};
 use crate::domain::purchase::DisputeState;
@@ -121,12 +121,19 @@ fn an_intent_is_for_one_charge() {
 
 #[test]
 fn a_message_says_what_to_look_at_and_no_more() {
-    let (account, purchase) = ours();
-    let payment = Event::Payment { account, purchase };
+    let payment = |says| {
+        let (account, purchase) = ours();
+        Event::Payment {
+            account,
+            purchase,
+            says,
+        }
+    };
+    let (paid, failed) = (payment(Says::Paid), payment(Says::Failed));
     let id = "du_1PqW2v2eZvKYlo2CvWxYzAbC".to_owned();
     for (body, expected) in [
-        (recorded!("event_succeeded"), Some(&payment)),
-        (recorded!("event_payment_failed"), Some(&payment)),
+        (recorded!("event_succeeded"), Some(&paid)),
+        (recorded!("event_payment_failed"), Some(&failed)),
         (
             recorded!("event_dispute_created"),
             Some(&Event::Dispute { id }),
