@@ -173,6 +173,12 @@ fn parse(text: &str) -> Result<Secrets, NoSecrets> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread::{self, JoinHandle};
+
+    use aws_sdk_secretsmanager::config::{Credentials, Region, SharedCredentialsProvider};
+
     use super::*;
 
     #[test]
@@ -221,5 +227,60 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(!keeper.refresh_at(later(5)).await);
         assert_eq!(current(), "two");
+    }
+
+    /// Answers one request with that, as Secrets Manager does; gives the request.
+    fn answers(status: &'static str, body: &'static str) -> (String, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut request, mut part) = (String::new(), [0; 4096]);
+            while !request.contains(r#"{"SecretId""#) {
+                let read = stream.read(&mut part).unwrap();
+                request += std::str::from_utf8(&part[..read]).unwrap();
+            }
+            let kind = "content-type: application/x-amz-json-1.1";
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status}\r\n{kind}\r\ncontent-length: {length}\r\n");
+            write!(stream, "{head}connection: close\r\n\r\n{body}").unwrap();
+            request
+        });
+        (url, served)
+    }
+
+    #[tokio::test]
+    async fn secrets_are_kept_in_secrets_manager() {
+        let kept = r#"{"Name":"connects/stripe","SecretString":"{\"api_key\":\"rk_x\",\"webhook_secrets\":[\"a\"]}"}"#;
+        let none = r#"{"__type":"ResourceNotFoundException","Message":"no such secret"}"#;
+        for (status, body, key) in [
+            ("200 OK", kept, Some("rk_x")),
+            (
+                "200 OK",
+                r#"{"Name":"connects/stripe","SecretBinary":"cmtfeA=="}"#,
+                None,
+            ),
+            ("400 Bad Request", none, None),
+        ] {
+            let (url, served) = answers(status, body);
+            let credentials = Credentials::new("local", "local", None, None, "tests");
+            let config = aws_config::SdkConfig::builder()
+                .behavior_version(aws_config::BehaviorVersion::latest())
+                .region(Region::new("eu-central-1"))
+                .credentials_provider(SharedCredentialsProvider::new(credentials))
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .endpoint_url(url)
+                .build();
+            let source = Source::manager(&config, "connects/stripe".to_owned());
+            let read = Keeper::new(source).await;
+            let read = read.map(|keeper| keeper.current().api_key.expose().to_owned());
+            assert_eq!(read.ok().as_deref(), key, "{status}");
+            let request = served.join().unwrap().to_lowercase();
+            assert!(request.contains("x-amz-target: secretsmanager.getsecretvalue"));
+            assert!(
+                request.contains(r#"{"secretid":"connects/stripe"}"#),
+                "{request}"
+            );
+        }
     }
 }
