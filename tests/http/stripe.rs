@@ -246,12 +246,18 @@ async fn what_is_declined_is_cancelled_and_final() {
         request.await.refused(402, "payment_declined");
         assert_eq!(issued(&payer, &purchase).await, 0);
     }
-    // A method that there is not.
+    // A method that there is not, and one of somebody else's.
     let (payer, customer) = bank.payer(GOOD).await;
-    let unknown = json!({ "quantity": 10, "payment_method": "pm_none" });
-    let refused = payer.buy_with(unknown).await;
-    refused.refused(402, "payment_declined");
-    assert!(bank.charges(&customer).await.is_empty());
+    let (_, another) = bank.payer(GOOD).await;
+    let anothers = bank.method(&another, GOOD).await;
+    for method in ["pm_none", &anothers] {
+        let body = json!({ "quantity": 10, "payment_method": method });
+        let refused = payer.buy_with(body).await;
+        refused.refused(402, "payment_declined");
+    }
+    for customer in [customer, another] {
+        assert!(bank.charges(&customer).await.is_empty());
+    }
 }
 
 #[tokio::test]

@@ -47,6 +47,28 @@ impl Provider for Approves {
     }
 }
 
+/// The same, of a customer that the account has at the provider.
+#[derive(Debug)]
+struct ApprovesOfCustomers;
+
+impl Provider for ApprovesOfCustomers {
+    fn needs_customer(&self) -> bool {
+        true
+    }
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("approves".to_owned())
+    }
+    async fn charge(&self, _: &Charge<'_>) -> Payment {
+        Payment::Paid
+    }
+    async fn cancel(&self, _: &Charge<'_>) -> Payment {
+        Payment::Paid
+    }
+    fn accepts(&self, _: &str) -> bool {
+        true
+    }
+}
+
 /// The same, that never takes money.
 #[derive(Debug)]
 pub struct Declines;
@@ -633,6 +655,16 @@ pub async fn operations() -> Vec<Step> {
     let reversed = ledger.reverse_chargeback(&now, &account, &bought, None);
     reversed.await.unwrap();
     walk.was("reversal of a chargeback", Budget::of(3, 7, 1, 2));
+    let amend = Amend {
+        payment_customer: PaymentCustomer::try_new("cus_x").ok(),
+        ..Amend::default()
+    };
+    ledger.amend(&now, &account, amend).await.unwrap();
+    walk.meter.take();
+    walk.buy_with(&ApprovesOfCustomers, &account, 20, None)
+        .await;
+    let operation = "purchase of a customer of the provider's";
+    walk.was(operation, Budget::of(4, 10, 2, 3));
     walk.buy_with(&Declines, &account, 20, None).await;
     walk.was("declined purchase", Budget::of(2, 4, 1, 3));
     walk.codes(&account, &terms).await;

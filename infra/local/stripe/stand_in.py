@@ -6,6 +6,7 @@
 - Answers that get lost: POST /_config/lost {"customer": "cus_..."} breaks the connection of that
   customer's next charge after it is made; with {"before": true}, before.
 - Debits are under way until they are confirmed.
+- A customer is charged by methods of their own only.
 - The intent within the error of a declined charge, and `automatic_payment_methods` in a request.
 
 It keeps nothing on disk and listens on this machine only.
@@ -18,7 +19,7 @@ from urllib.parse import parse_qs
 from aiohttp import web
 from localstripe import server, webhooks
 from localstripe.errors import UserError
-from localstripe.resources import Charge, Event, List, PaymentIntent, StripeObject, store
+from localstripe.resources import Charge, Event, List, PaymentIntent, PaymentMethod, StripeObject, store
 
 # Another package may be in a version of its own; what is here was tried with localstripe 1.15.10.
 
@@ -56,6 +57,9 @@ make_intent = PaymentIntent._api_create.__func__
 
 
 def create(cls, automatic_payment_methods=None, **data):
+    method = PaymentMethod._api_retrieve(data["payment_method"])
+    if method.customer != data["customer"]:
+        raise UserError(400, "The payment method belongs to another customer, or to none.")
     known = {key for key in store if key.startswith("payment_intent:")}
     try:
         return make_intent(cls, **data)
