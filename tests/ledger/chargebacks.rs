@@ -2,6 +2,7 @@
 
 use connects::domain::ids::{AccountId, OperationId};
 use connects::domain::purchase::{DisputeState, PurchaseCommand, PurchaseStatus};
+use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
 use connects::ledger::Error;
@@ -224,6 +225,32 @@ async fn a_reversal_gives_back_what_the_bank_gave_back() {
         let (available, debt) = reverse(&table, &account, &id, NOW).await;
         assert_eq!((available, debt), (more as u64, 0));
     }
+}
+
+/// The job is cancelled after all that: what was spent of the purchase comes back to its lot.
+#[tokio::test]
+async fn what_was_spent_can_be_returned_after_a_reversal() {
+    let table = Table::new().await;
+    let account = table.open_empty(NOW).await;
+    let id = buy(&table, &account, 100, NOW).await;
+    let (now, ledger) = (at(NOW), &table.ledger);
+    let spent = ledger
+        .spend(&now, &account, &key(), &table::spend(70))
+        .await;
+    let spent = spent.unwrap().into_inner();
+    charge_back(&table, &account, &id, NOW).await;
+    buy(&table, &account, 90, NOW).await;
+    assert_eq!(reverse(&table, &account, &id, NOW).await, (120, 0));
+    let refund = RefundCommand {
+        of: RefundOf::SpendId(spent.spend_id),
+        amount: None,
+        reason: RefundReason::Goodwill,
+    };
+    let refunded = ledger.refund(&now, &account, &key(), &refund).await;
+    assert_eq!(refunded.unwrap().into_inner().amount, Connects::new(70));
+    assert_eq!(table.audit(&account).await.balance(), 190);
+    let (available, debt) = charge_back(&table, &account, &id, NOW).await;
+    assert_eq!((available, debt), (90, 0));
 }
 
 /// Long after: a purchase's lot that has lapsed comes back for 30 days, as anything does.

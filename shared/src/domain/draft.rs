@@ -590,8 +590,8 @@ impl<'p> Draft<'p> {
     }
 
     /// Undoes [`Self::revoke`]: what it took comes back as anything does that comes back, and of what
-    /// it made owed nothing is owed any more. What was repaid of that comes back too, to `birth`. Where
-    /// a lot has no room for it, since something else came back to it meanwhile, a lot like it is made.
+    /// it made owed nothing is owed any more. What was repaid of that comes back as a lot like `birth`,
+    /// and not to that lot itself: there is no more room in it than what was spent of it may need.
     pub fn restore(
         &mut self,
         taken: &[Slice],
@@ -600,38 +600,28 @@ impl<'p> Draft<'p> {
         reference: Reference,
     ) {
         let forgiven = owed.min(self.debt());
-        let repaid = Slice {
-            birth: birth.clone(),
-            amount: owed - forgiven,
+        let repaid = owed - forgiven;
+        let like = |birth: &Birth| Landing {
+            source: birth.source,
+            issued_at: birth.issued_at,
+            expires_on: birth.expires_on,
         };
         let mut made = 0;
         let mut landed: Vec<Slice> = vec![];
-        for slice in taken.iter().chain([&repaid]) {
-            let (birth, amount) = (&slice.birth, slice.amount);
-            let room = match self.policy.landing(birth, self.now) {
-                Some(_) => Connects::ZERO,
-                None => self.room(birth),
-            };
-            let back = Slice {
-                birth: birth.clone(),
-                amount: amount.min(room),
-            };
-            if !back.amount.is_zero() && self.put_back(&back) {
-                match landed.iter_mut().find(|slice| slice.birth == back.birth) {
-                    Some(slice) => slice.amount += back.amount,
-                    None => landed.push(back.clone()),
+        for slice in taken {
+            let landing = self.policy.landing(&slice.birth, self.now);
+            landed.push(match landing {
+                None if self.put_back(slice) => slice.clone(),
+                landing => {
+                    let landing = landing.unwrap_or_else(|| like(&slice.birth));
+                    self.land_anew(&mut made, landing, slice.amount)
                 }
-            }
-            let rest = amount - back.amount;
-            if !rest.is_zero() {
-                let alike = Landing {
-                    source: birth.source,
-                    issued_at: birth.issued_at,
-                    expires_on: birth.expires_on,
-                };
-                let landing = self.policy.landing(birth, self.now).unwrap_or(alike);
-                landed.push(self.land_anew(&mut made, landing, rest));
-            }
+            });
+        }
+        if !repaid.is_zero() {
+            let landing = self.policy.landing(birth, self.now);
+            let landing = landing.unwrap_or_else(|| like(birth));
+            landed.push(self.land_anew(&mut made, landing, repaid));
         }
         self.post(Booking {
             amount: total(&landed).credit(),
@@ -644,13 +634,6 @@ impl<'p> Draft<'p> {
             self.lapse();
         }
         self.cover_debt(Some(reference));
-    }
-
-    /// How much can come back to a lot.
-    fn room(&self, birth: &Birth) -> Connects {
-        let mut lots = self.account.lots.iter();
-        let live = lots.find(|lot| lot.birth().id == birth.id);
-        birth.quantity - live.map_or(Connects::ZERO, Lot::remaining)
     }
 
     /// Books that what came back to lots whose time is over lapses at once. What is left of that, where

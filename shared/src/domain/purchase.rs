@@ -701,46 +701,47 @@ mod tests {
         assert_eq!(never, Err(Refusal::PurchaseNotChargedBack { existing }));
     }
 
-    /// What came back to the lot meanwhile leaves no room for all of it; what has under 30 days left
-    /// comes back as anything does.
+    /// What was spent of the lot can still come back to it; what was repaid has a lot of its own. What
+    /// has under 30 days left comes back as anything does.
     #[test]
-    fn a_reversal_makes_lots_where_there_is_no_room_or_no_time() {
+    fn a_reversal_leaves_room_for_what_was_spent() {
         let policy = built_in();
         let (paid, account) = paid(&policy);
         let birth = paid.lots().next().unwrap();
         let about = || Reference::of("purchase", &paid.id);
-        let mut revoked = draft(&policy, account, OPENED);
+        let ready = |account: &Account| draft(&policy, account.clone(), OPENED);
+        let (_, _, some_spent) = spent(&policy, account.clone(), OPENED, 70);
+        let mut revoked = ready(&some_spent);
         let (taken, owed) = revoked.revoke(&[birth], Connects::ZERO, about());
-        assert_eq!((taken[0].amount, owed), (connects(100), Connects::ZERO));
-        let without = stored(revoked.finish(vec![]).0);
-
-        let mut refunded = draft(&policy, without.clone(), OPENED);
+        assert_eq!((taken[0].amount, owed), (connects(30), connects(70)));
+        let mut repaid = ready(&stored(revoked.finish(vec![]).0));
+        repaid.issue(Source::Promo, "promo_grant", connects(80), None);
+        let mut back = ready(&stored(repaid.finish(vec![]).0));
+        back.restore(&taken, owed, birth, about());
+        let mut refunded = ready(&stored(back.finish(vec![]).0));
         let slice = Slice {
             birth: birth.clone(),
-            amount: connects(40),
+            amount: connects(70),
         };
-        refunded
-            .give_back(&[slice], Reason::of("goodwill"), about())
-            .unwrap();
-        refunded.restore(&taken, owed, birth, about());
-        let lots: Vec<_> = refunded
-            .account()
-            .lots
-            .iter()
-            .map(|lot| {
-                (
-                    lot.birth().source,
-                    lot.birth().expires_on,
-                    lot.remaining().get(),
-                )
-            })
-            .collect();
-        let day = birth.expires_on;
+        let given = refunded.give_back(&[slice.clone()], Reason::of("goodwill"), about());
+        assert_eq!(given, Some(vec![slice]));
+        let lots = refunded.account().lots.iter();
+        let lots = lots.map(|lot| (lot.birth().source, lot.remaining().get()));
+        let expected = [
+            (Source::Purchase, 100),
+            (Source::Promo, 10),
+            (Source::Purchase, 70),
+        ];
+        assert_eq!(lots.collect::<Vec<_>>(), expected);
+        let like = refunded.account().lots[2].birth();
         assert_eq!(
-            lots,
-            [(Source::Purchase, day, 100), (Source::Purchase, day, 40)]
+            (like.issued_at, like.expires_on),
+            (birth.issued_at, birth.expires_on)
         );
 
+        let mut revoked = ready(&account);
+        let (taken, owed) = revoked.revoke(&[birth], Connects::ZERO, about());
+        let without = stored(revoked.finish(vec![]).0);
         let late = "2026-01-20T00:00:00Z";
         let mut late = draft(&policy, without, late);
         late.restore(&taken, owed, birth, about());
