@@ -16,14 +16,18 @@ const JWT_ISSUER: &str = "CONNECTS_JWT_ISSUER";
 const JWT_AUDIENCE: &str = "CONNECTS_JWT_AUDIENCE";
 const POLICY: &str = "CONNECTS_POLICY";
 const PAYMENTS: &str = "CONNECTS_PAYMENTS";
+const STRIPE_SECRET: &str = "CONNECTS_STRIPE_SECRET";
+const STRIPE_URL: &str = "CONNECTS_STRIPE_URL";
 const LOCAL: &str = "CONNECTS_LOCAL";
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 9] = [
     TABLE,
     JWKS,
     JWT_ISSUER,
     JWT_AUDIENCE,
     POLICY,
     PAYMENTS,
+    STRIPE_SECRET,
+    STRIPE_URL,
     LOCAL,
 ];
 
@@ -179,17 +183,74 @@ impl PolicyConfig {
 }
 
 /// The payment providers there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provider {
     /// Charges nothing and answers by the payment method's name.
-    #[default]
     Sandbox,
+    /// Charges real money.
+    Stripe(StripeConfig),
+}
+
+/// How Stripe is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StripeConfig {
+    /// `CONNECTS_STRIPE_SECRET`, required with `stripe`: the name or ARN of the secret in AWS Secrets
+    /// Manager that holds `{"api_key": "…", "webhook_secrets": ["…"]}`; in a local build also a file,
+    /// `file:/…`.
+    pub secret: SecretSource,
+    /// `CONNECTS_STRIPE_URL`, optional and only for tests: what stands in for Stripe's API.
+    pub url: Option<String>,
+}
+
+/// Where a secret is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In AWS Secrets Manager, under that name or ARN.
+    Manager(String),
+    /// In a file, on one machine.
+    File(PathBuf),
+}
+
+/// Whether this build takes what stands in for the real thing.
+const IS_LOCAL: bool = cfg!(feature = "local");
+
+impl StripeConfig {
+    fn read(environment: &Environment) -> Result<Self, ConfigError> {
+        Self::for_build(IS_LOCAL, environment)
+    }
+
+    fn for_build(is_local: bool, environment: &Environment) -> Result<Self, ConfigError> {
+        let secret = environment.required(STRIPE_SECRET)?;
+        let secret = match secret.strip_prefix("file:") {
+            Some(path) if is_local => SecretSource::File(path.into()),
+            Some(_) => {
+                let why = "must name a secret in AWS Secrets Manager, not a file";
+                return Err(ConfigError::Unusable(STRIPE_SECRET, why.to_owned()));
+            }
+            None => SecretSource::Manager(secret.to_owned()),
+        };
+        let url = environment.optional(STRIPE_URL)?;
+        let is_for_tests = |url: &str| {
+            let rest = url.strip_prefix("http://127.0.0.1:");
+            rest.is_some_and(|port| port.parse::<u16>().is_ok())
+        };
+        match url {
+            Some(url) if !is_local || !is_for_tests(url) => {
+                let why = "is only for local builds, and of the form http://127.0.0.1:<port>";
+                Err(ConfigError::Unusable(STRIPE_URL, why.to_owned()))
+            }
+            url => Ok(Self {
+                secret,
+                url: url.map(str::to_owned),
+            }),
+        }
+    }
 }
 
 /// Who charges for purchases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentsConfig {
-    /// `CONNECTS_PAYMENTS`, optional: `sandbox`, which is also the default.
+    /// `CONNECTS_PAYMENTS`, optional: `sandbox`, which is also the default, or `stripe`.
     pub provider: Provider,
 }
 
@@ -197,12 +258,13 @@ impl PaymentsConfig {
     /// Reads it.
     ///
     /// # Errors
-    /// When the variable names no provider.
+    /// When the variable names no provider, or one of the provider's is missing or unusable.
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
         let provider = match environment.optional(PAYMENTS)? {
             None | Some("sandbox") => Provider::Sandbox,
+            Some("stripe") => Provider::Stripe(StripeConfig::read(environment)?),
             Some(other) => {
-                let why = format!("must be sandbox, not {other}");
+                let why = format!("must be sandbox or stripe, not {other}");
                 return Err(ConfigError::Unusable(PAYMENTS, why));
             }
         };
@@ -326,10 +388,14 @@ mod tests {
             let read = ClockConfig::read(&value(LOCAL, local)).ok();
             assert_eq!(read.map(|c| c.local), expected, "{local:?}");
         }
-        for (provider, accepted) in [("sandbox", true), ("stripe", false), ("", false)] {
+        for (provider, accepted) in [("sandbox", true), ("cash", false), ("", false)] {
             let read = PaymentsConfig::read(&value(PAYMENTS, provider));
             assert_eq!(read.is_ok(), accepted, "{provider:?}");
         }
+        assert_eq!(
+            PaymentsConfig::read(&value(PAYMENTS, "stripe")),
+            Err(ConfigError::Missing(STRIPE_SECRET))
+        );
         assert!(PaymentsConfig::read(&environment(&[]).unwrap()).is_ok());
         for name in SET_BY_LAMBDA {
             assert!(
@@ -343,6 +409,34 @@ mod tests {
         );
         assert_eq!(LogConfig::read(&environment(&[]).unwrap()).filter, "info");
         assert_eq!(LogConfig::read(&value(RUST_LOG, "debug")).filter, "debug");
+    }
+
+    #[test]
+    fn stripe_is_itself_but_in_a_local_build() {
+        let manager = |name: &str| Some(SecretSource::Manager(name.to_owned()));
+        let arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:stripe-a1B2c3";
+        let stand_in = "http://127.0.0.1:8420";
+        for (is_local, secret, url, expected) in [
+            (false, "connects/stripe", None, manager("connects/stripe")),
+            (false, arn, None, manager(arn)),
+            (true, arn, None, manager(arn)),
+            (
+                true,
+                "file:/tmp/s.json",
+                Some(stand_in),
+                Some(SecretSource::File("/tmp/s.json".into())),
+            ),
+            (false, "file:/tmp/s.json", None, None),
+            (false, arn, Some(stand_in), None),
+            (true, arn, Some("http://stripe.example:80"), None),
+            (true, arn, Some("http://127.0.0.1:80@stripe.example"), None),
+            (true, arn, Some("https://127.0.0.1:80"), None),
+        ] {
+            let variables = [(STRIPE_SECRET, secret), (STRIPE_URL, url.unwrap_or("x"))];
+            let set = 1 + usize::from(url.is_some());
+            let read = StripeConfig::for_build(is_local, &environment(&variables[..set]).unwrap());
+            assert_eq!(read.ok().map(|c| c.secret), expected, "{secret} {url:?}");
+        }
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::NoLock,
         Self::NoConditions,
         Self::StalePlan,

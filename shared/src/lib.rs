@@ -11,3 +11,4 @@ pub mod http;
 pub mod ledger;
 pub mod payments;
 pub mod store;
+pub mod web;

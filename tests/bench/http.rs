@@ -8,7 +8,7 @@ use connects::ledger::Ledger;
 use connects::store::Store as Table;
 use connects_local::emulator::Store;
 use connects_local::project::Project;
-use connects_local::stack::{Options, Site, free_port};
+use connects_local::stack::{Options, Payments, Site, free_port};
 use connects_local::state::Features;
 use connects_local::template::Template;
 use connects_tests::stack::Stack;
@@ -49,6 +49,7 @@ pub async fn run(functions: &Binaries, seconds: u64) {
         schedules: false,
         origins: vec![],
         reference: false,
+        payments: Payments::Sandbox,
     });
     let running = site
         .unwrap()

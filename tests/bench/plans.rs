@@ -88,6 +88,7 @@ impl Scene {
             kind: Kind::Agency,
             person_id: PersonId::try_new("person").unwrap(),
             email: None,
+            payment_customer: None,
             opened_on: None,
         };
         let (mut account, _) = open.plan(&policy, now, &id, true);

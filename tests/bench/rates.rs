@@ -131,6 +131,7 @@ pub async fn rich_account(ledger: &Ledger) -> AccountId {
         kind: Kind::Agency,
         person_id: PersonId::try_new(id.as_str()).unwrap(),
         email: None,
+        payment_customer: None,
         opened_on: None,
     };
     ledger.open(&context(), &id, open).await.unwrap();

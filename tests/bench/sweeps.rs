@@ -160,6 +160,7 @@ async fn seed(bed: &Bed, due: &Due, accounts: u64) {
         kind: Kind::Freelancer,
         person_id: PersonId::try_new(id.as_str()).unwrap(),
         email: None,
+        payment_customer: None,
         opened_on: None,
     };
     let then = Context {

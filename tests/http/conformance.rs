@@ -70,6 +70,7 @@ fn rule(route: &str) -> (u16, Again, Other) {
         }
         "purchase" => (201, Standing, Reused(json!({ "quantity": 20 }))),
         "chargeback" => (200, ReplayedOrElse("already_charged_back"), none),
+        "reversal" => (200, ReplayedOrElse("purchase_not_charged_back"), none),
         "spend" => {
             let other = json!({ "amount": 6, "reason": "application", "reference": "job:J-1" });
             (201, Replayed, Reused(other))

@@ -40,5 +40,6 @@ mod rewards;
 mod schedules;
 mod single_use;
 mod spends;
+mod stripe;
 mod typescript;
 mod world;

@@ -130,6 +130,9 @@ pub async fn world(stack: &Stack) -> World<'_> {
     let kept = ana.hold(2).at("2052-01-16").await.is(201).text("hold_id");
     let bought = ana.buy(10).at("2052-01-17").await.is(201);
     let purchase = bought.text("purchase_id");
+    let taken = ana.buy(10).at("2052-01-17").await.is(201);
+    let taken = taken.text("purchase_id");
+    ana.charge_back(&taken).at("2052-01-17").await.is(200);
     let code = fresh_code();
     let terms = json!({
         "kind": "grant", "quantity": 5,
@@ -181,6 +184,15 @@ pub async fn world(stack: &Stack) -> World<'_> {
             "chargeback",
             &[ADMIN],
             (M::POST, under(&format!("/purchases/{purchase}/chargeback"))),
+        )
+        .body(json!({})),
+        Route::new(
+            "reversal",
+            &[ADMIN],
+            (
+                M::POST,
+                under(&format!("/purchases/{taken}/chargeback/reversal")),
+            ),
         )
         .body(json!({})),
         Route::new("spend", &[SERVICE], (M::POST, under("/spends")))

@@ -97,6 +97,7 @@ impl World {
         let amend = Amend {
             status: Some(status),
             email: None,
+            payment_customer: None,
         };
         let amended = self.ledger().amend(&at(now), &self.account, amend).await;
         amended.unwrap();

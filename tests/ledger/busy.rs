@@ -50,6 +50,7 @@ pub async fn opened() -> (Emulated, AccountId) {
         kind: Kind::Freelancer,
         person_id: PersonId::try_new(id.as_str()).unwrap(),
         email: None,
+        payment_customer: None,
         opened_on: None,
     };
     let ledger = ledger(&table, Arc::new(Clear));

@@ -1,7 +1,8 @@
 //! Purchases taken back.
 
 use connects::domain::ids::{AccountId, OperationId};
-use connects::domain::purchase::{PurchaseCommand, PurchaseStatus};
+use connects::domain::purchase::{DisputeState, PurchaseCommand, PurchaseStatus};
+use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
 use connects::ledger::Error;
@@ -179,4 +180,190 @@ async fn without_a_key_a_second_chargeback_is_refused() {
             "{again:?}"
         );
     }
+}
+
+/// What a reversal leaves: available and debt.
+async fn reverse(table: &Table, account: &AccountId, id: &OperationId, now: &str) -> (u64, u64) {
+    let done = table
+        .ledger
+        .reverse_chargeback(&at(now), account, id, None)
+        .await
+        .unwrap();
+    let view = done.into_inner();
+    assert_eq!(
+        (view.status, view.chargeback_reversed),
+        (PurchaseStatus::Paid, true)
+    );
+    table.audit(account).await;
+    (view.balance.available.get(), view.balance.debt.get())
+}
+
+/// 100 bought and 70 spent: whatever was repaid meanwhile comes back with the 30, and nothing is owed.
+#[tokio::test]
+async fn a_reversal_gives_back_what_the_bank_gave_back() {
+    let table = Table::new().await;
+    for (more, owing, back) in [
+        (0, (0, 70), (30, 0)),
+        (50, (0, 20), (80, 0)),
+        (90, (20, 0), (120, 0)),
+    ] {
+        let account = table.open_empty(NOW).await;
+        let id = buy(&table, &account, 100, NOW).await;
+        spend(&table, &account, 70, NOW).await.unwrap();
+        assert_eq!(charge_back(&table, &account, &id, NOW).await, (0, 70));
+        if more > 0 {
+            buy(&table, &account, more, NOW).await;
+        }
+        let state = table.audit(&account).await;
+        assert_eq!((state.balance(), state.debt()), owing);
+        assert_eq!(reverse(&table, &account, &id, NOW).await, back);
+        // The first 30 are in their own lot again, usable first.
+        spend(&table, &account, 30, NOW).await.unwrap();
+        // A second time the bank takes it: all that was spent of it is owed again.
+        let (available, debt) = charge_back(&table, &account, &id, NOW).await;
+        assert_eq!((available, debt), (0, 100 - more as u64));
+        let (available, debt) = reverse(&table, &account, &id, NOW).await;
+        assert_eq!((available, debt), (more as u64, 0));
+    }
+}
+
+/// The job is cancelled after all that: what was spent of the purchase comes back to its lot.
+#[tokio::test]
+async fn what_was_spent_can_be_returned_after_a_reversal() {
+    let table = Table::new().await;
+    let account = table.open_empty(NOW).await;
+    let id = buy(&table, &account, 100, NOW).await;
+    let (now, ledger) = (at(NOW), &table.ledger);
+    let spent = ledger
+        .spend(&now, &account, &key(), &table::spend(70))
+        .await;
+    let spent = spent.unwrap().into_inner();
+    charge_back(&table, &account, &id, NOW).await;
+    buy(&table, &account, 90, NOW).await;
+    assert_eq!(reverse(&table, &account, &id, NOW).await, (120, 0));
+    let refund = RefundCommand {
+        of: RefundOf::SpendId(spent.spend_id),
+        amount: None,
+        reason: RefundReason::Goodwill,
+    };
+    let refunded = ledger.refund(&now, &account, &key(), &refund).await;
+    assert_eq!(refunded.unwrap().into_inner().amount, Connects::new(70));
+    assert_eq!(table.audit(&account).await.balance(), 190);
+    let (available, debt) = charge_back(&table, &account, &id, NOW).await;
+    assert_eq!((available, debt), (90, 0));
+}
+
+/// Long after: a purchase's lot that has lapsed comes back for 30 days, as anything does.
+#[tokio::test]
+async fn what_has_lapsed_meanwhile_comes_back_for_a_while() {
+    let table = Table::new().await;
+    let account = table.open_empty(NOW).await;
+    let id = buy(&table, &account, 100, NOW).await;
+    spend(&table, &account, 60, NOW).await.unwrap();
+    charge_back(&table, &account, &id, "2027-01-02T00:00:00Z").await;
+    let late = "2027-03-01T00:00:00Z";
+    assert_eq!(reverse(&table, &account, &id, late).await, (40, 0));
+    let lots = table.ledger.lots(&at(late), &account).await.unwrap();
+    let lots: Vec<_> = lots
+        .iter()
+        .map(|lot| (lot.birth().expires_on.to_string(), lot.remaining().get()))
+        .collect();
+    assert_eq!(lots, [("2027-03-31".to_owned(), 40)]);
+}
+
+#[tokio::test]
+async fn a_reversal_happens_once_too() {
+    let table = Table::new().await;
+    let account = table.open_empty(NOW).await;
+    let id = buy(&table, &account, 100, NOW).await;
+    spend(&table, &account, 70, NOW).await.unwrap();
+    let (now, ledger, one, other) = (at(NOW), &table.ledger, key(), key());
+    let early = ledger
+        .reverse_chargeback(&now, &account, &id, Some(&one))
+        .await;
+    assert!(matches!(
+        early,
+        Err(Error::Refused(Refusal::PurchaseNotChargedBack { .. }))
+    ));
+    charge_back(&table, &account, &id, NOW).await;
+    let racing = (0..6).map(|_| ledger.reverse_chargeback(&now, &account, &id, Some(&one)));
+    for answer in futures::future::join_all(racing).await {
+        let balance = answer.unwrap().into_inner().balance;
+        assert_eq!((balance.available.get(), balance.debt.get()), (30, 0));
+    }
+    let again = ledger
+        .reverse_chargeback(&now, &account, &id, Some(&other))
+        .await;
+    assert!(matches!(
+        again,
+        Err(Error::Refused(Refusal::PurchaseNotChargedBack { .. }))
+    ));
+    assert_eq!(table.audit(&account).await.balance(), 30);
+}
+
+/// Whatever is heard of a dispute, in whatever order and however often: it took, and gave back, once.
+#[tokio::test]
+async fn a_dispute_ends_where_it_stands() {
+    use DisputeState::{GivenBack, Taken};
+    let table = Table::new().await;
+    for (heard, status, balance) in [
+        (&[Taken][..], PurchaseStatus::ChargedBack, (0, 70)),
+        (&[Taken, Taken], PurchaseStatus::ChargedBack, (0, 70)),
+        (&[Taken, GivenBack], PurchaseStatus::Paid, (30, 0)),
+        (&[GivenBack], PurchaseStatus::Paid, (30, 0)),
+        // What was asked before and applied after.
+        (&[GivenBack, Taken], PurchaseStatus::Paid, (30, 0)),
+        (
+            &[Taken, GivenBack, Taken, GivenBack],
+            PurchaseStatus::Paid,
+            (30, 0),
+        ),
+    ] {
+        let account = table.open_empty(NOW).await;
+        let id = buy(&table, &account, 100, NOW).await;
+        spend(&table, &account, 70, NOW).await.unwrap();
+        let (now, ledger, dispute) = (at(NOW), &table.ledger, key());
+        let mut told = None;
+        for state in heard {
+            let done = ledger.dispute_told(&now, &account, &id, &dispute, *state);
+            told = done.await.unwrap();
+        }
+        assert_eq!(told, Some(status), "{heard:?}");
+        let state = table.audit(&account).await;
+        assert_eq!((state.balance(), state.debt()), balance, "{heard:?}");
+    }
+    // All at once.
+    let account = table.open_empty(NOW).await;
+    let id = buy(&table, &account, 100, NOW).await;
+    let (now, ledger, dispute) = (at(NOW), &table.ledger, key());
+    let states = [Taken, GivenBack].into_iter().cycle().take(12);
+    let told = states.map(|state| ledger.dispute_told(&now, &account, &id, &dispute, state));
+    for told in futures::future::join_all(told).await {
+        told.unwrap();
+    }
+    let told = ledger.dispute_told(&now, &account, &id, &dispute, Taken);
+    assert_eq!(told.await.unwrap(), Some(PurchaseStatus::Paid));
+    assert_eq!(table.audit(&account).await.balance(), 100);
+    // About nothing that there is.
+    let nothing = PurchaseCommand::id(&account, &key());
+    let told = ledger.dispute_told(&now, &account, &nothing, &dispute, Taken);
+    assert_eq!(told.await.unwrap(), None);
+}
+
+/// An operator who was faster than the provider's message, and one whose purchase was never paid.
+#[tokio::test]
+async fn a_dispute_about_what_is_charged_back_already_changes_nothing() {
+    let table = Table::new().await;
+    let account = table.open_empty(NOW).await;
+    let id = buy(&table, &account, 100, NOW).await;
+    charge_back(&table, &account, &id, NOW).await;
+    let (now, ledger, dispute) = (at(NOW), &table.ledger, key());
+    let told = ledger.dispute_told(&now, &account, &id, &dispute, DisputeState::Taken);
+    assert_eq!(told.await.unwrap(), Some(PurchaseStatus::ChargedBack));
+    // Its first message comes once more at the end.
+    for state in [DisputeState::GivenBack, DisputeState::Taken] {
+        let told = ledger.dispute_told(&now, &account, &id, &dispute, state);
+        assert_eq!(told.await.unwrap(), Some(PurchaseStatus::Paid));
+    }
+    assert_eq!(table.audit(&account).await.balance(), 100);
 }

@@ -95,6 +95,7 @@ async fn everybody_gets_back_what_they_paid_once() {
     let suspend = Amend {
         status: Some(Status::Suspended),
         email: None,
+        payment_customer: None,
     };
     ledger.amend(&at(NOW), suspended, suspend).await.unwrap();
 
@@ -483,6 +484,7 @@ async fn veiled(cost: u64) -> (Ledger, Arc<Veiled>, JobId, Vec<AccountId>) {
             kind: Kind::Freelancer,
             person_id: PersonId::try_new(id.as_str()).unwrap(),
             email: None,
+            payment_customer: None,
             opened_on: None,
         };
         plain.open(&at(NOW), &id, open).await.unwrap();

@@ -2,14 +2,14 @@
 //! gets there.
 
 use connects::domain::account::{Amend, Status};
-use connects::domain::ids::{AccountId, PromoCode};
+use connects::domain::ids::{AccountId, PaymentCustomer, PromoCode};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::promo::{Discount, Offer, Redemption, Reservation, Terms};
 use connects::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::{Connects, Money};
 use connects::ledger::{Error, Outcome};
-use connects::payments::{Charge, Payment, Provider, Sandbox};
+use connects::payments::{Charge, NoMethod, Payment, Provider, Sandbox};
 use connects_tests::table::{Table, at, grant, instant, key, promo_code, refusal, spend};
 use futures::StreamExt;
 use futures::future::join_all;
@@ -388,8 +388,8 @@ async fn recovery_goes_on_with_what_was_reserved() {
 struct Unasked;
 
 impl Provider for Unasked {
-    fn default_method(&self) -> &str {
-        "unasked"
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("unasked".to_owned())
     }
     fn accepts(&self, _: &str) -> bool {
         true
@@ -432,6 +432,7 @@ async fn a_suspended_account_uses_no_code() {
     let amend = Amend {
         status: Some(Status::Suspended),
         email: None,
+        payment_customer: None,
     };
     let ledger = &bed.table.ledger;
     ledger.amend(&at(NOW), &account, amend).await.unwrap();

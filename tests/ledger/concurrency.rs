@@ -110,6 +110,7 @@ async fn one_signup_bonus_for_a_person() {
         kind: Kind::Freelancer,
         person_id: PersonId::try_new(&unique()).unwrap(),
         email: None,
+        payment_customer: None,
         opened_on: None,
     };
     let ids: Vec<AccountId> = (0..4).map(|_| account_id()).collect();

@@ -275,6 +275,7 @@ async fn what_is_not_there_or_not_allowed() {
     let amend = Amend {
         status: Some(Status::Suspended),
         email: None,
+        payment_customer: None,
     };
     ledger.amend(&now, &world.account, amend).await.unwrap();
     let held = ledger.hold(&now, &world.account, &key(), &command(1)).await;

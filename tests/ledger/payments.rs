@@ -1,14 +1,16 @@
 //! One charge, one lot, however often a step is repeated and wherever it stopped.
 
-use connects::domain::ids::AccountId;
+use connects::domain::ids::{AccountId, PaymentCustomer, PromoCode};
 use connects::domain::journal::EntryType;
 use connects::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
 use connects::ledger::{Error, Outcome};
-use connects::payments::{Charge, Payment, Provider, Sandbox};
+use connects::payments::{Charge, NoMethod, Payment, Provider, Sandbox};
+use connects_tests::cost::Approves;
 use connects_tests::table::{Table, at, grant, instant, key, promo_code};
 use futures::future::join_all;
+use tokio::sync::Notify;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 const SOON: &str = "2026-01-10T12:15:00Z";
@@ -102,9 +104,11 @@ async fn recovery_goes_on_wherever_it_stopped() {
             .unwrap();
         if charged {
             let charge = Charge {
+                account: &account,
                 purchase: &purchase.id,
                 price: &purchase.price,
                 method: &purchase.payment_method,
+                customer: None,
             };
             assert_eq!(sandbox(&table).charge(&charge).await, Payment::Paid);
         }
@@ -161,6 +165,7 @@ async fn a_suspended_account_is_credited_for_what_was_paid() {
     let amend = Amend {
         status: Some(Status::Suspended),
         email: None,
+        payment_customer: None,
     };
     table.ledger.amend(&at(NOW), &account, amend).await.unwrap();
     let soon = at(SOON);
@@ -212,9 +217,11 @@ async fn a_cancelled_charge_stays_what_it_was() {
         let purchase = PurchaseCommand::id(&account, &key());
         let (_, price) = table.ledger.policy().price(20).unwrap();
         let charge = Charge {
+            account: &account,
             purchase: &purchase,
             price: &price,
             method,
+            customer: None,
         };
         for _ in 0..asked {
             sandbox.charge(&charge).await;
@@ -231,8 +238,8 @@ async fn a_cancelled_charge_stays_what_it_was() {
 struct Undecided;
 
 impl Provider for Undecided {
-    fn default_method(&self) -> &str {
-        "undecided"
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("undecided".to_owned())
     }
     async fn charge(&self, _: &Charge<'_>) -> Payment {
         Payment::Open
@@ -242,6 +249,89 @@ impl Provider for Undecided {
     }
     fn accepts(&self, _: &str) -> bool {
         true
+    }
+}
+
+/// A provider whose message comes before its answer, which may be lost.
+#[derive(Debug)]
+struct Hasty {
+    asked: Notify,
+    told: Notify,
+    answers: Payment,
+}
+
+impl Provider for Hasty {
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("hasty".to_owned())
+    }
+    fn accepts(&self, _: &str) -> bool {
+        true
+    }
+    async fn charge(&self, _: &Charge<'_>) -> Payment {
+        self.asked.notify_one();
+        self.told.notified().await;
+        self.answers
+    }
+    async fn cancel(&self, charge: &Charge<'_>) -> Payment {
+        panic!("{charge:?}")
+    }
+}
+
+#[tokio::test]
+async fn a_message_may_come_before_the_answer() {
+    use PurchaseStatus::{Paid, Pending};
+    let table = Table::new().await;
+    // An answer that was lost says nothing about the purchase: the caller hears of it as pending.
+    for (answers, told) in [(Payment::Paid, Paid), (Payment::Open, Pending)] {
+        let account = table.open_empty(NOW).await;
+        let hasty = Hasty {
+            asked: Notify::new(),
+            told: Notify::new(),
+            answers,
+        };
+        let (ledger, now, one, command) = (&table.ledger, at(NOW), key(), command("hasty"));
+        let id = PurchaseCommand::id(&account, &one);
+        let message = async {
+            hasty.asked.notified().await;
+            let told = ledger.payment_told(&now, &Approves, &account, &id);
+            assert_eq!(told.await.unwrap(), Some(Paid));
+            hasty.told.notify_one();
+        };
+        let bought = ledger.purchase(&now, &hasty, &account, &one, &command);
+        let (bought, ()) = futures::join!(bought, message);
+        assert_eq!(bought.unwrap().into_inner().status, told);
+        let again = ledger.purchase(&now, &hasty, &account, &one, &command);
+        let again = again.await.unwrap();
+        assert!(matches!(again, Outcome::Replayed(view) if view.status == Paid));
+        assert_eq!(issued(&table, &account).await, 1);
+        assert_eq!(table.audit(&account).await.balance(), 20);
+    }
+}
+
+/// Twenty messages and two runs at once, after a charge whose answer was lost, or that was declined.
+#[tokio::test]
+async fn a_storm_of_messages_settles_once() {
+    let table = Table::new().await;
+    for (method, status, lots) in [
+        ("sandbox_timeout", PurchaseStatus::Paid, 1),
+        ("sandbox_late", PurchaseStatus::Paid, 1),
+        ("sandbox_decline", PurchaseStatus::Declined, 0),
+    ] {
+        let account = table.open_empty(NOW).await;
+        let bought = buy(&table, &account, method).await;
+        let (ledger, sandbox, soon) = (&table.ledger, sandbox(&table), at(SOON));
+        let told = |_| ledger.payment_told(&soon, &sandbox, &account, &bought.purchase_id);
+        let runs = (0..2).map(|_| ledger.sweep_payments(&soon, &sandbox, soon.now));
+        let (told, runs) = futures::join!(join_all((0..20).map(told)), join_all(runs));
+        assert!(runs.into_iter().all(|run| run.unwrap().failed == 0));
+        for told in told {
+            assert_eq!(told.unwrap(), Some(status), "{method}");
+        }
+        assert_eq!(issued(&table, &account).await, lots, "{method}");
+        table.audit(&account).await;
+        let nobody = AccountId::try_new(&unique()).unwrap();
+        let told = ledger.payment_told(&soon, &sandbox, &nobody, &bought.purchase_id);
+        assert_eq!(told.await.unwrap(), None);
     }
 }
 

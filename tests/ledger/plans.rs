@@ -63,6 +63,7 @@ impl World {
         let amend = Amend {
             status: Some(Status::Suspended),
             email: None,
+            payment_customer: None,
         };
         let ledger = &self.table.ledger;
         ledger.amend(&at(now), &self.account, amend).await.unwrap();

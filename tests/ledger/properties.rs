@@ -66,6 +66,7 @@ impl Partition {
             kind: Kind::Freelancer,
             person_id: PersonId::try_new("p1").unwrap(),
             email: None,
+            payment_customer: None,
             opened_on: None,
         };
         let id = AccountId::try_new("a1").unwrap();
@@ -262,6 +263,7 @@ impl Partition {
                 let amend = Amend {
                     status: Some(status),
                     email: None,
+                    payment_customer: None,
                 };
                 self.commit(amend.plan(draft).1);
             }

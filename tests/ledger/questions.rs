@@ -30,6 +30,7 @@ async fn opening_again_asks_for_the_same_account_or_is_refused() {
         kind,
         person_id: PersonId::try_new(id.as_str()).unwrap(),
         email: None,
+        payment_customer: None,
         opened_on: opened_on.map(|day| day.parse().unwrap()),
     };
     let ledger = &table.ledger;
@@ -89,6 +90,7 @@ async fn amending_changes_the_status_and_the_contact() {
     let amend = Amend {
         status: Some(Status::Suspended),
         email: email.clone(),
+        payment_customer: None,
     };
     let ledger = &table.ledger;
     let view = ledger.amend(&at(OPENED), &id, amend.clone()).await.unwrap();
@@ -101,6 +103,7 @@ async fn amending_changes_the_status_and_the_contact() {
     let nobody = Amend {
         status: None,
         email,
+        payment_customer: None,
     };
     let amended = ledger.amend(&at(OPENED), &account_id(), nobody).await;
     assert_eq!(refused(amended), Refusal::AccountNotFound);

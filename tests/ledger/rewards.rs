@@ -198,6 +198,7 @@ async fn what_is_refused_changes_nothing() {
     let amend = Amend {
         status: Some(Status::Suspended),
         email: None,
+        payment_customer: None,
     };
     ledger.amend(&at(NOW), &world.account, amend).await.unwrap();
     for command in [RewardCommand::RisingTalent, interview(&job, 1)] {

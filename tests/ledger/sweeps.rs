@@ -131,6 +131,7 @@ async fn a_cycle_that_begins_in_a_suspension_is_skipped_for_good() {
         let amend = Amend {
             status: Some(status),
             email: None,
+            payment_customer: None,
         };
         table.ledger.amend(&at(now), &account, amend).await.unwrap();
     };

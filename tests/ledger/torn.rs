@@ -55,6 +55,7 @@ async fn half_a_transaction_is_no_account() {
     let suspend = Amend {
         status: Some(Status::Suspended),
         email: None,
+        payment_customer: None,
     };
     // Books the cycle's grant first, in the same transaction.
     let later = at("2026-02-10T00:00:00Z");

@@ -8,7 +8,9 @@ use connects::domain::bid::BidCommand;
 use connects::domain::closure::ClosureReason;
 use connects::domain::codes::CodesCommand;
 use connects::domain::hold::{EndHold, HoldCommand};
-use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode, Reason};
+use connects::domain::ids::{
+    AccountId, JobId, OperationId, PaymentCustomer, PersonId, PromoCode, Reason,
+};
 use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::low_balance::SetLowBalance;
@@ -22,7 +24,7 @@ use connects::domain::reward::{Client, RewardCommand};
 use connects::domain::top_up::TopUpTerms;
 use connects::domain::units::{Connects, Money};
 use connects::ledger::Ledger;
-use connects::payments::{Charge, Payment, Provider};
+use connects::payments::{Charge, NoMethod, Payment, Provider};
 use connects::store::{Cost, Meter};
 
 use crate::table::{
@@ -36,8 +38,30 @@ const NOW: &str = "2026-01-10T12:00:00Z";
 pub struct Approves;
 
 impl Provider for Approves {
-    fn default_method(&self) -> &str {
-        "approves"
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("approves".to_owned())
+    }
+    async fn charge(&self, _: &Charge<'_>) -> Payment {
+        Payment::Paid
+    }
+    async fn cancel(&self, _: &Charge<'_>) -> Payment {
+        Payment::Paid
+    }
+    fn accepts(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// The same, of a customer that the account has at the provider.
+#[derive(Debug)]
+struct ApprovesOfCustomers;
+
+impl Provider for ApprovesOfCustomers {
+    fn needs_customer(&self) -> bool {
+        true
+    }
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("approves".to_owned())
     }
     async fn charge(&self, _: &Charge<'_>) -> Payment {
         Payment::Paid
@@ -55,8 +79,8 @@ impl Provider for Approves {
 pub struct Declines;
 
 impl Provider for Declines {
-    fn default_method(&self) -> &str {
-        "declines"
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok("declines".to_owned())
     }
     async fn charge(&self, _: &Charge<'_>) -> Payment {
         Payment::Declined
@@ -560,6 +584,7 @@ pub async fn operations() -> Vec<Step> {
         kind: Kind::Freelancer,
         person_id: PersonId::try_new(&unique()).unwrap(),
         email: None,
+        payment_customer: None,
         opened_on: None,
     };
     walk.meter.take();
@@ -725,6 +750,19 @@ pub async fn operations() -> Vec<Step> {
         .await
         .unwrap();
     walk.was("chargeback of an unspent purchase", Budget::of(3, 7, 1, 2));
+    let reversed = ledger.reverse_chargeback(&now, &account, &bought, None);
+    reversed.await.unwrap();
+    walk.was("reversal of a chargeback", Budget::of(3, 7, 1, 2));
+    let amend = Amend {
+        payment_customer: PaymentCustomer::try_new("cus_x").ok(),
+        ..Amend::default()
+    };
+    ledger.amend(&now, &account, amend).await.unwrap();
+    walk.meter.take();
+    walk.buy_with(&ApprovesOfCustomers, &account, 20, None)
+        .await;
+    let operation = "purchase of a customer of the provider's";
+    walk.was(operation, Budget::of(4, 10, 2, 3));
     walk.buy_with(&Declines, &account, 20, None).await;
     walk.was("declined purchase", Budget::of(2, 4, 1, 3));
     walk.codes(&account, &terms).await;
@@ -736,6 +774,7 @@ pub async fn operations() -> Vec<Step> {
         let amend = Amend {
             status: Some(status),
             email: None,
+            payment_customer: None,
         };
         ledger.amend(&now, &account, amend).await.unwrap();
         walk.was(operation, Budget::of(2, 4, 0, 2));

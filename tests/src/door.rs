@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Response, Uri};
 use connects::domain::policy::{BUILT_IN, Policy};
-use connects::http::{App, Auth, Event, Run, Work, invoked};
+use connects::http::{App, Auth, Event, Run, Till, Work, invoked};
 use connects::ledger::Report;
 use connects_local::emulator;
 use connects_local::keys::{AUDIENCE, ISSUER, Keys};
@@ -73,7 +73,7 @@ impl Door {
             .unwrap();
         let hurries = Arc::new(AtomicBool::new(false));
         let (visits, visited) = unbounded_channel();
-        let app = App::new(core, auth);
+        let app = gateway::till(App::new(core, auth));
         let in_a_hurry = Arc::clone(&hurries);
         std::thread::spawn(move || answer_all(Arc::new(app), &in_a_hurry, visited));
 
@@ -96,6 +96,7 @@ impl Door {
                     AUDIENCE.to_owned(),
                 ),
                 logs: None,
+                stripe: None,
             },
             line,
             hurries,
@@ -121,7 +122,7 @@ impl Door {
 }
 
 /// The functions, all on one thread: whatever is asked at once takes turns at each wait.
-fn answer_all(app: Arc<App>, hurries: &AtomicBool, mut visits: UnboundedReceiver<Visit>) {
+fn answer_all(app: Arc<Till>, hurries: &AtomicBool, mut visits: UnboundedReceiver<Visit>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -148,7 +149,7 @@ fn answer_all(app: Arc<App>, hurries: &AtomicBool, mut visits: UnboundedReceiver
 }
 
 /// The one schedule there is.
-async fn recover(app: &App, run: Run) -> Result<Report, String> {
+async fn recover(app: &Till, run: Run) -> Result<Report, String> {
     let Work::Due(until) = run.work else {
         return Err("there is no stream here".to_owned());
     };

@@ -192,6 +192,7 @@ async fn life(ledger: &Ledger) -> AccountId {
         kind: Kind::Freelancer,
         person_id: PersonId::try_new("p9").unwrap(),
         email: None,
+        payment_customer: None,
         opened_on: None,
     };
     ledger.open(&at(WORLD), &id, open).await.unwrap();

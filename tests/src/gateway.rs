@@ -4,9 +4,9 @@ use aws_sdk_dynamodb::Client;
 use connects::clock::Clock;
 use connects::config::ClockConfig;
 use connects::domain::policy::Policy;
-use connects::http::{Answer, App, Core, Event, Problem, Request};
+use connects::http::{Answer, App, Core, Event, Problem, Request, Till};
 use connects::ledger::Ledger;
-use connects::payments::Sandbox;
+use connects::payments::{Payments, Sandbox};
 use connects::store::Store;
 use data_encoding::BASE64;
 use serde_json::{Map, Value, json};
@@ -55,9 +55,14 @@ pub fn core(client: Client, table: &str, policy: Policy) -> Core {
     };
     Core {
         clock: Clock::new(&clock).unwrap(),
-        payments: Sandbox::new(store.clone()),
         ledger: Ledger::new(store, policy),
     }
+}
+
+/// All that, and the sandbox to charge.
+pub fn till(app: App) -> Till {
+    let sandbox = Sandbox::new(app.ledger.store().clone());
+    Till::new(app, Payments::Sandbox(sandbox))
 }
 
 /// The event that API Gateway makes of a request; none of one that it would not let in.
@@ -86,7 +91,7 @@ pub fn event(
 ///
 /// # Errors
 /// The function's own, or that none has such a route.
-pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
+pub async fn route(app: &Till, request: &Request) -> Result<Answer, Problem> {
     macro_rules! first_of {
         ($($function:ident)*) => {
             $(match Box::pin($function::route(app, request)).await {

@@ -130,6 +130,12 @@ impl<'a> Holder<'a> {
         self.stack.admin(Method::POST, path).json(json!({}))
     }
 
+    /// `POST …/purchases/{purchase_id}/chargeback/reversal` by an operator.
+    pub fn give_back(&self, purchase_id: &str) -> Request<'a> {
+        let path = self.path(&format!("/purchases/{purchase_id}/chargeback/reversal"));
+        self.stack.admin(Method::POST, path).json(json!({}))
+    }
+
     /// `POST …/proposals` without a key: the job is the natural one.
     pub fn propose(&self, job: &str, expected_cost: i64) -> Request<'a> {
         self.propose_with(json!({ "job_id": job, "expected_cost": expected_cost }))

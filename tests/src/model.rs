@@ -151,6 +151,15 @@ impl Model {
     fn apply(&mut self, entry: &Entry) -> Result<Tally, String> {
         let amount = entry.amount.unsigned_abs() as usize;
         match entry.entry_type {
+            EntryType::Return if entry.reason.as_str() == "chargeback_reversed" => {
+                // What is not owed any more was owed.
+                let owed = entry.after.debt.get();
+                if owed > self.debt {
+                    return Err("more is owed after a reversal".to_owned());
+                }
+                self.debt = owed;
+                Ok(self.enqueue(&entry.slices))
+            }
             EntryType::Issue | EntryType::Return => Ok(self.enqueue(&entry.slices)),
             EntryType::Release => {
                 for slice in &entry.slices {

@@ -24,6 +24,9 @@ const STACK: &str = "CONNECTS_TEST_STACK";
 /// The same, of a stack whose functions were built as they are deployed.
 const DEPLOYED: &str = "CONNECTS_TEST_DEPLOYED";
 
+/// The same, of a stack whose purchases are charged to what stands in for Stripe.
+const STRIPE: &str = "CONNECTS_TEST_STRIPE";
+
 /// No answer takes this long unless the stack hangs.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -40,6 +43,8 @@ struct StackFile {
     jwks: String,
     signing_key: String,
     logs: PathBuf,
+    #[serde(default)]
+    stripe: Option<String>,
 }
 
 /// In the place of the script that makes the reference page, which is a package's.
@@ -57,6 +62,8 @@ pub struct Stack {
     pub minter: Minter,
     /// Where the functions' logs are, if they write any.
     pub(crate) logs: Option<PathBuf>,
+    /// The address of what stands in for Stripe, if purchases are charged there.
+    pub stripe: Option<String>,
 }
 
 impl Stack {
@@ -68,6 +75,13 @@ impl Stack {
     /// The stack whose functions were built by the template's build command.
     pub fn deployed() -> Self {
         Self::named_by(DEPLOYED)
+    }
+
+    /// The stack whose purchases are charged to what stands in for Stripe; none where that can't run,
+    /// which `cargo local test` says, and where nobody would read it, fails.
+    pub fn charging_by_stripe() -> Option<Self> {
+        let is_there = std::env::var_os(STRIPE).is_some();
+        is_there.then(|| Self::named_by(STRIPE))
     }
 
     fn named_by(variable: &str) -> Self {
@@ -103,6 +117,7 @@ impl Stack {
             dynamo,
             minter: Minter::new(&file.signing_key, &file.jwks, file.issuer, file.audience),
             logs: Some(file.logs),
+            stripe: file.stripe,
         }
     }
 

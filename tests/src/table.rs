@@ -95,6 +95,7 @@ impl Table {
             kind,
             person_id: PersonId::try_new(id.as_str()).unwrap(),
             email: None,
+            payment_customer: None,
             opened_on: None,
         };
         self.ledger.open(&at(now), &id, open).await.unwrap();

@@ -1,12 +1,15 @@
-//! Buying: charged at once, credited once paid. Also charges back, and on a schedule settles the
-//! payments that were left open. Told that a balance became low, it buys what its holder wants then;
-//! the schedule does so too where nobody told.
+//! Buying: charged at once, credited once paid. Also charges back and undoes that, hears what the payment
+//! provider has to say, and on a schedule settles the payments that were left open. Told that a
+//! balance became low, it buys what its holder wants then; the schedule does so too where nobody told.
+
+pub mod low_balance;
 
 use connects::domain::ids::{AccountId, OperationId, PromoCode};
+use connects::domain::key::IdempotencyKey;
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
 use connects::http::input::{Fields, both, input, quantity, sized, text};
-use connects::http::{self, Answer, App, Problem, Request, Run, Scope, Told, Work};
+use connects::http::{self, Answer, App, Problem, Request, Run, Scope, Till, Told, Work};
 use connects::ledger::{Outcome, Report};
 
 /// The longest payment method that is looked at.
@@ -14,13 +17,13 @@ const MAX_METHOD: usize = 200;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    let app = App::start().await?;
-    let routes = async |request: &Request| route(&app, request).await;
-    http::serve_and_run(app.clock, routes, async |run| work(&app, run).await).await
+    let till = Till::start().await?;
+    let routes = async |request: &Request| route(&till, request).await;
+    http::serve_and_run(till.clock, routes, async |run| work(&till, run).await).await
 }
 
 /// What nobody waits for: open payments and top-ups that are wanted, all of them or one account's.
-pub async fn work(app: &App, run: Run) -> Result<Report, String> {
+pub async fn work(app: &Till, run: Run) -> Result<Report, String> {
     let (ledger, payments) = (&app.ledger, &app.payments);
     match run.work {
         Work::Due(until) => {
@@ -50,7 +53,7 @@ fn crossed(told: Told) -> Result<AccountId, String> {
 }
 
 /// The routes of this function.
-pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
+pub async fn route(app: &Till, request: &Request) -> Result<Answer, Problem> {
     match (request.method(), &*request.path()) {
         ("POST", ["v1", "accounts", account, "purchases"]) => buy(app, request, account).await,
         (
@@ -64,11 +67,33 @@ pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
                 "chargeback",
             ],
         ) => charge_back(app, request, account, purchase).await,
+        (
+            "POST",
+            [
+                "v1",
+                "accounts",
+                account,
+                "purchases",
+                purchase,
+                "chargeback",
+                "reversal",
+            ],
+        ) => reverse(app, request, account, purchase).await,
+        ("PUT", ["v1", "accounts", account, "low-balance"]) => {
+            low_balance::set(app, request, account).await
+        }
+        ("GET", ["v1", "accounts", account, "low-balance"]) => {
+            low_balance::get(app, request, account).await
+        }
+        ("DELETE", ["v1", "accounts", account, "low-balance"]) => {
+            low_balance::clear(app, request, account).await
+        }
+        ("POST", ["v1", "webhooks", "stripe"]) => app.heed(request).await,
         _ => Err(Problem::not_found()),
     }
 }
 
-async fn buy(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {
+async fn buy(app: &Till, request: &Request, account: &str) -> Result<Answer, Problem> {
     let account = app.account(request, &[Scope::User], account).await?;
     let asked = both(request.idempotency_key(), request.body().and_then(command));
     let (key, command) = app.input(&account, asked).await?;
@@ -106,6 +131,31 @@ async fn charge_back(
     account: &str,
     purchase: &str,
 ) -> Result<Answer, Problem> {
+    let (account, id, key) = disputed(app, request, account, purchase).await?;
+    let (ledger, context) = (&app.ledger, &request.context);
+    let done = ledger.chargeback(context, &account, &id, key.as_ref());
+    Answer::of(200, done.await)
+}
+
+async fn reverse(
+    app: &App,
+    request: &Request,
+    account: &str,
+    purchase: &str,
+) -> Result<Answer, Problem> {
+    let (account, id, key) = disputed(app, request, account, purchase).await?;
+    let (ledger, context) = (&app.ledger, &request.context);
+    let done = ledger.reverse_chargeback(context, &account, &id, key.as_ref());
+    Answer::of(200, done.await)
+}
+
+/// A purchase whose payment the payer's bank has moved, and the request's key.
+async fn disputed(
+    app: &App,
+    request: &Request,
+    account: &str,
+    purchase: &str,
+) -> Result<(AccountId, OperationId, Option<IdempotencyKey>), Problem> {
     let account = app.account(request, &[Scope::Admin], account).await?;
     let asked = both(
         request.idempotency_key_if_any(),
@@ -120,13 +170,7 @@ async fn charge_back(
         Err(_) => Err(Refusal::PurchaseNotFound.into()),
     };
     let (id, key) = app.input(&account, asked).await?;
-    let ledger = &app.ledger;
-    Answer::of(
-        200,
-        ledger
-            .chargeback(&request.context, &account, &id, key.as_ref())
-            .await,
-    )
+    Ok((account, id, key))
 }
 
 /// The body of a purchase.

@@ -190,6 +190,6 @@ mod tests {
             })
             .collect();
         let template = Template::read(&project.template()).unwrap();
-        assert_eq!(gateway, template.routes);
+        assert_eq!(gateway, &template.routes | &template.hooks);
     }
 }

@@ -18,6 +18,7 @@ mod security;
 pub mod stack;
 pub mod state;
 pub mod stream;
+pub mod stripe;
 pub mod template;
 pub mod testing;
 pub mod tools;

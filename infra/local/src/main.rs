@@ -12,7 +12,7 @@ use connects_local::failure::{Doing, Failure, Result};
 use connects_local::front::Origin;
 use connects_local::keys::{Claims, Keys};
 use connects_local::project::Project;
-use connects_local::stack::{self, Options, Site, Stack};
+use connects_local::stack::{self, Options, Payments, Site, Stack};
 use connects_local::state::{self, Features};
 use connects_local::template::Template;
 use connects_local::{demo, environment, functions, proofs, schedule, testing};
@@ -71,6 +71,9 @@ struct Up {
     /// Show the contract as a page, at /reference
     #[arg(long)]
     reference: bool,
+    /// Who charges for purchases: the sandbox, or what stands in for Stripe
+    #[arg(long, value_enum, default_value = "sandbox")]
+    payments: Payments,
 }
 
 #[derive(Debug, Args)]
@@ -193,6 +196,7 @@ impl Up {
             schedules: true,
             origins: self.origins,
             reference: self.reference,
+            payments: self.payments,
         };
         let mut stack = start(project, options).await?;
         println!("ready {}", stack.state.url);
@@ -236,6 +240,7 @@ async fn show(project: &Project, state: PathBuf) -> Result<()> {
         schedules: false,
         origins: vec![],
         reference: false,
+        payments: Payments::Sandbox,
     };
     let mut stack = start(project, own).await?;
     let running = stack.state.clone();

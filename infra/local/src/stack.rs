@@ -23,6 +23,7 @@ use crate::reference;
 use crate::schedule;
 use crate::state::{Claim, Features, State};
 use crate::stream::Stream;
+use crate::stripe::StandIn;
 use crate::template::Template;
 use crate::tools;
 
@@ -50,6 +51,17 @@ pub struct Options {
     pub origins: Vec<Origin>,
     /// Whether the contract can be read as a page.
     pub reference: bool,
+    /// Who charges for purchases.
+    pub payments: Payments,
+}
+
+/// The payment providers that a stack can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Payments {
+    /// The functions' own, which charges nobody.
+    Sandbox,
+    /// What stands in for Stripe.
+    Stripe,
 }
 
 /// A running stack.
@@ -61,6 +73,7 @@ pub struct Stack {
     emulator: Emulator,
     tasks: JoinSet<()>,
     deaths: mpsc::UnboundedReceiver<Death>,
+    _stripe: Option<StandIn>,
     _spawner: Spawner,
     claim: Claim,
 }
@@ -132,7 +145,15 @@ impl Site {
 
         let (report, deaths) = mpsc::unbounded_channel();
         tasks.spawn(gateway::answer_unrouted(http.clone(), gateway.url.clone()));
-        let environment = function_environment(&emulator.endpoint, &keys, options.features);
+        let mut environment = function_environment(&emulator.endpoint, &keys, options.features);
+        let stripe = match options.payments {
+            Payments::Sandbox => None,
+            Payments::Stripe => Some(StandIn::start(project, &spawner, &logs).await?),
+        };
+        if let Some(stripe) = &stripe {
+            environment.retain(|(name, _)| name != "CONNECTS_PAYMENTS");
+            environment.extend(stripe.environment(&logs)?);
+        }
         for service in gateway.services(binaries, &environment, project.root(), &logs) {
             for _ in 0..options.concurrency {
                 let kept = spawner
@@ -155,13 +176,18 @@ impl Site {
             logs,
             pid: std::process::id(),
             features: options.features,
+            stripe: stripe.as_ref().map(|stripe| stripe.url.clone()),
         };
+        if let Some(stripe) = &stripe {
+            stripe.tell(&http, &state.url).await?;
+        }
         let mut stack = Stack {
             state,
             gateway,
             emulator,
             tasks,
             deaths,
+            _stripe: stripe,
             _spawner: spawner,
             claim,
         };

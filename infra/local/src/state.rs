@@ -37,6 +37,9 @@ pub struct State {
     pub pid: u32,
     /// How the functions were built.
     pub features: Features,
+    /// The address of what stands in for Stripe, if purchases are charged there.
+    #[serde(default)]
+    pub stripe: Option<String>,
 }
 
 /// How functions are built.
@@ -143,6 +146,7 @@ mod tests {
             logs: PathBuf::from("/l"),
             pid: 7,
             features: Features::Local,
+            stripe: None,
         };
         assert!(running(&path).unwrap().is_none());
         let claim = Claim::take(&path).unwrap();

@@ -23,6 +23,9 @@ pub struct Template {
     pub functions: BTreeSet<String>,
     /// Every route with the function that serves it.
     pub routes: BTreeSet<Route>,
+    /// The same of those whose requests are another system's messages, in that system's form, and not
+    /// a client's: they are no part of the contract, and no token opens them but a signature.
+    pub hooks: BTreeSet<Route>,
     /// The methods and paths of those that API Gateway asks no token for.
     pub open: BTreeSet<(String, String)>,
     /// Every function that runs by itself.
@@ -62,6 +65,9 @@ fn matches(pattern: &Json, value: &Json) -> bool {
         _ => false,
     }
 }
+
+/// Where other systems' messages go.
+const HOOKS: &str = "/v1/webhooks/";
 
 /// One route of the HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -180,6 +186,7 @@ impl Template {
             table: serde_yaml_ng::from_value(table.properties.clone()).doing(name)?,
             functions: BTreeSet::new(),
             routes: BTreeSet::new(),
+            hooks: BTreeSet::new(),
             open: BTreeSet::new(),
             schedules: BTreeMap::new(),
             triggers: vec![],
@@ -202,7 +209,15 @@ impl Template {
                         method: text(properties, "Method")?.to_uppercase(),
                         function: function.clone(),
                     };
-                    if properties["Auth"]["Authorizer"] == "NONE" {
+                    let is_open = properties["Auth"]["Authorizer"] == "NONE";
+                    if route.path.starts_with(HOOKS) {
+                        if !is_open {
+                            return Err(Failure::new("no other system has a token for a hook"));
+                        }
+                        self.hooks.insert(route);
+                        continue;
+                    }
+                    if is_open {
                         self.open.insert((route.method.clone(), route.path.clone()));
                     }
                     self.routes.insert(route);
@@ -308,7 +323,7 @@ mod tests {
         let settings = file["Resources"]["Api"]["Properties"]["RouteSettings"].as_mapping();
         let set: BTreeSet<&str> = settings.unwrap().keys().filter_map(Value::as_str).collect();
         let route = |method: &str, path: &str| format!("{} {path}", method.to_uppercase());
-        let routes = template.routes.iter();
+        let routes = template.routes.iter().chain(&template.hooks);
         let routes: BTreeSet<String> = routes.map(|it| route(&it.method, &it.path)).collect();
         let unknown: Vec<_> = set.iter().filter(|name| !routes.contains(**name)).collect();
         assert!(unknown.is_empty(), "no routes: {unknown:?}");

@@ -16,7 +16,7 @@ use crate::failure::{Doing, Failure, Result};
 use crate::functions::{self, Binaries};
 use crate::process::Spawner;
 use crate::project::Project;
-use crate::stack::{Options, Site, Stack, free_port};
+use crate::stack::{Options, Payments, Site, Stack, free_port};
 use crate::state::Features;
 use crate::template::Template;
 use crate::{environment, tools};
@@ -49,21 +49,54 @@ pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
         ));
     }
 
+    let stripe = all_there(
+        &tools::missing_for_stripe(),
+        "payments by Stripe are NOT tested against what stands in for it",
+    )?;
+
     let template = Template::read(&project.template())?;
     let home = project.home().join("test");
     eprintln!("building the functions, as `cargo local up` does");
     let built = functions::build(project, &template, Features::Local).await?;
     let (folder, features) = (home.join("local"), Features::Local);
-    let local = start(project, &template, &folder, features, &built).await?;
+    let local = start(
+        project,
+        &template,
+        &folder,
+        features,
+        &built,
+        Payments::Sandbox,
+    )
+    .await?;
+    let paid = match stripe {
+        true => {
+            let folder = home.join("stripe");
+            let payments = Payments::Stripe;
+            Some(start(project, &template, &folder, features, &built, payments).await?)
+        }
+        false => None,
+    };
     eprintln!("building the functions, as `sam build` does");
     let built = functions::deployable(project, &template, DEPLOYED_PROFILE).await?;
     let (folder, features) = (home.join("deployed"), Features::Deploy);
-    let deployed = start(project, &template, &folder, features, &built).await?;
+    let deployed = start(
+        project,
+        &template,
+        &folder,
+        features,
+        &built,
+        Payments::Sandbox,
+    )
+    .await?;
 
-    let stacks = [
+    let mut stacks = vec![
         ("CONNECTS_TEST_STACK", stack_file(&home.join("local"))),
         ("CONNECTS_TEST_DEPLOYED", stack_file(&home.join("deployed"))),
     ];
+    stacks.extend(
+        paid.as_ref()
+            .map(|_| ("CONNECTS_TEST_STRIPE", stack_file(&home.join("stripe")))),
+    );
     let mut on_embedded = cargo_test(project, &stacks, "embedded");
     on_embedded.args(arguments);
     let mut passed = succeeds(on_embedded).await?;
@@ -86,6 +119,9 @@ pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
     }
     deployed.stop().await;
     local.stop().await;
+    if let Some(paid) = paid {
+        paid.stop().await;
+    }
     if passed {
         Ok(())
     } else {
@@ -113,6 +149,7 @@ async fn start(
     home: &Path,
     features: Features,
     binaries: &Binaries,
+    payments: Payments,
 ) -> Result<Stack> {
     let site = Site::claim(Options {
         port: free_port()?,
@@ -125,6 +162,7 @@ async fn start(
         schedules: false,
         origins: vec![],
         reference: false,
+        payments,
     })?;
     site.start(project, template, binaries).await
 }

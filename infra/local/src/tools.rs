@@ -21,6 +21,9 @@ const ZIG: &str = "ziglang==0.17.1";
 /// Ships AWS's DynamoDB Local; under its own licence, so it is fetched and never copied.
 const DYNAMODB_LOCAL: &str = "amplify-dynamodb-simulator@2.9.30";
 
+/// Stands in for Stripe; under its own licence, so it is fetched and never copied.
+const LOCALSTRIPE: &str = "localstripe==1.15.10";
+
 /// Makes a page of an OpenAPI document, in the browser, from one script.
 const SCALAR: &str = "@scalar/api-reference@1.72.1";
 
@@ -98,6 +101,22 @@ pub async fn dynamodb_local(tools: &Path) -> Result<PathBuf> {
         fetch("DynamoDB Local", DYNAMODB_LOCAL, &folder).await?;
     }
     Ok(jar)
+}
+
+/// The folder of Python modules in which what stands in for Stripe is; it is fetched if need be.
+pub async fn localstripe(tools: &Path) -> Result<PathBuf> {
+    let folder = tools.join("localstripe");
+    if !folder.join("localstripe/server.py").exists() {
+        eprintln!("installing {LOCALSTRIPE} into {}", folder.display());
+        let needed = "a stand-in for Stripe needs python3 with its pip";
+        pip(&folder, &[LOCALSTRIPE]).await.doing(needed)?;
+    }
+    Ok(folder)
+}
+
+/// What there must be for a stand-in for Stripe, and is not.
+pub fn missing_for_stripe() -> Vec<&'static str> {
+    missing(&["python3"])
 }
 
 /// The script that makes a page of the contract; it is fetched if need be.

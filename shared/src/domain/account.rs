@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cycle;
 use super::draft::{Draft, Guard, Plan as Writes};
 use super::email::Email;
-use super::ids::{AccountId, PersonId, Reason, Seq};
+use super::ids::{AccountId, PaymentCustomer, PersonId, Reason, Seq};
 use super::journal::{Entry, EntryType};
 use super::lot::{Lot, Source};
 use super::low_balance::LowBalance;
@@ -330,11 +330,21 @@ pub struct Open {
     pub person_id: PersonId,
     /// Where to write to.
     pub email: Option<Email>,
+    /// Who the holder is at the payment provider.
+    pub payment_customer: Option<PaymentCustomer>,
     /// A past day from which billing cycles are counted; today where absent.
     pub opened_on: Option<NaiveDate>,
 }
 
 impl Open {
+    /// What is kept beside the account.
+    pub fn contact(&self) -> Contact<'_> {
+        Contact {
+            email: self.email.as_ref(),
+            payment_customer: self.payment_customer.as_ref(),
+        }
+    }
+
     /// Whether such an account can be opened today.
     ///
     /// # Errors
@@ -402,9 +412,28 @@ pub struct Amend {
     pub status: Option<Status>,
     /// Where to write to from now on.
     pub email: Option<Email>,
+    /// Who the holder is at the payment provider from now on.
+    pub payment_customer: Option<PaymentCustomer>,
+}
+
+/// What is kept with an account and read by no plan, so that no entry says when it changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Contact<'a> {
+    /// Where to write to.
+    pub email: Option<&'a Email>,
+    /// Who the holder is at the payment provider.
+    pub payment_customer: Option<&'a PaymentCustomer>,
 }
 
 impl Amend {
+    /// What changes beside the account.
+    pub fn contact(&self) -> Contact<'_> {
+        Contact {
+            email: self.email.as_ref(),
+            payment_customer: self.payment_customer.as_ref(),
+        }
+    }
+
     /// Books the change of status, if it is one.
     pub fn plan(&self, mut draft: Draft<'_>) -> (Account, Option<Writes>) {
         match self.status {
@@ -570,6 +599,7 @@ mod tests {
             let amend = Amend {
                 status: Some(status),
                 email: None,
+                payment_customer: None,
             };
             amend.plan(draft(&policy, account.clone(), OPENED))
         };

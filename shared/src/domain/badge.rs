@@ -590,6 +590,7 @@ mod tests {
             let amend = Amend {
                 status: Some(status),
                 email: None,
+                payment_customer: None,
             };
             let (account, _) = amend.plan(draft(&self.policy, self.account.clone(), now));
             self.account = stored(account);

@@ -22,7 +22,7 @@ use super::journal::{Entry, EntryType};
 use super::lot::{Birth, Lot, Slice, Source, total};
 use super::low_balance::Crossing;
 use super::plan_change::PlanChangeAnswer;
-use super::policy::{MAX_GRANTS_PER_CYCLE, Policy, ReturnMode};
+use super::policy::{Landing, MAX_GRANTS_PER_CYCLE, Policy, ReturnMode};
 use super::promo::Redemption;
 use super::proposal::Proposal;
 use super::purchase::Purchase;
@@ -570,8 +570,7 @@ impl<'p> Draft<'p> {
         reason: Reason,
         reference: Reference,
     ) -> Option<Vec<Slice>> {
-        let seq = self.next_seq();
-        let mut indexes = 0..;
+        let mut made = 0;
         let landed: Vec<Slice> = slices
             .iter()
             .map(|slice| {
@@ -580,24 +579,10 @@ impl<'p> Draft<'p> {
                     false => self.policy.landing(&slice.birth, self.now),
                     true => None,
                 };
-                let Some(landing) = landing else {
-                    return self.put_back(slice).then(|| slice.clone());
-                };
-                let birth = Birth {
-                    id: LotId {
-                        seq,
-                        index: indexes.next().unwrap_or_default(),
-                    },
-                    source: landing.source,
-                    issued_at: landing.issued_at,
-                    expires_on: landing.expires_on,
-                    quantity: slice.amount,
-                };
-                self.add_lot(Lot::issued(birth.clone()));
-                Some(Slice {
-                    birth,
-                    amount: slice.amount,
-                })
+                match landing {
+                    None => self.put_back(slice).then(|| slice.clone()),
+                    Some(landing) => Some(self.land_anew(&mut made, landing, slice.amount)),
+                }
             })
             .collect::<Option<_>>()?;
         self.post(Booking {
@@ -611,6 +596,70 @@ impl<'p> Draft<'p> {
         }
         self.cover_debt(Some(reference));
         Some(landed)
+    }
+
+    /// Makes a lot of the next entry's for what came back, the first if none was `made` before.
+    fn land_anew(&mut self, made: &mut u32, landing: Landing, amount: Connects) -> Slice {
+        let birth = Birth {
+            id: LotId {
+                seq: self.next_seq(),
+                index: *made,
+            },
+            source: landing.source,
+            issued_at: landing.issued_at,
+            expires_on: landing.expires_on,
+            quantity: amount,
+        };
+        *made += 1;
+        self.add_lot(Lot::issued(birth.clone()));
+        Slice { birth, amount }
+    }
+
+    /// Undoes [`Self::revoke`]: what it took comes back as anything does that comes back, and of what
+    /// it made owed nothing is owed any more. What was repaid of that comes back as a lot like `birth`,
+    /// and not to that lot itself: there is no more room in it than what was spent of it may need.
+    pub fn restore(
+        &mut self,
+        taken: &[Slice],
+        owed: Connects,
+        birth: &Birth,
+        reference: Reference,
+    ) {
+        let forgiven = owed.min(self.debt());
+        let repaid = owed - forgiven;
+        let like = |birth: &Birth| Landing {
+            source: birth.source,
+            issued_at: birth.issued_at,
+            expires_on: birth.expires_on,
+        };
+        let mut made = 0;
+        let mut landed: Vec<Slice> = vec![];
+        for slice in taken {
+            let landing = self.policy.landing(&slice.birth, self.now);
+            landed.push(match landing {
+                None if self.put_back(slice) => slice.clone(),
+                landing => {
+                    let landing = landing.unwrap_or_else(|| like(&slice.birth));
+                    self.land_anew(&mut made, landing, slice.amount)
+                }
+            });
+        }
+        if !repaid.is_zero() {
+            let landing = self.policy.landing(birth, self.now);
+            let landing = landing.unwrap_or_else(|| like(birth));
+            landed.push(self.land_anew(&mut made, landing, repaid));
+        }
+        self.post(Booking {
+            amount: total(&landed).credit(),
+            slices: landed,
+            debt: Some(self.debt() - forgiven),
+            reference: Some(reference.clone()),
+            ..Booking::new(EntryType::Return, Reason::of("chargeback_reversed"))
+        });
+        if self.policy.returns.mode == ReturnMode::Original {
+            self.lapse();
+        }
+        self.cover_debt(Some(reference));
     }
 
     /// Books that what came back to lots whose time is over lapses at once. What is left of that, where
@@ -655,8 +704,13 @@ impl<'p> Draft<'p> {
     }
 
     /// Takes away what is left of an operation's lots and owes the rest that was spent, then covers
-    /// what it can of that from other lots.
-    pub fn revoke(&mut self, births: &[&Birth], expired: Connects, reference: Reference) {
+    /// what it can of that from other lots. Says what it took and what it made owed.
+    pub fn revoke(
+        &mut self,
+        births: &[&Birth],
+        expired: Connects,
+        reference: Reference,
+    ) -> (Vec<Slice>, Connects) {
         let taken = births.iter().filter_map(|birth| {
             let mut lots = self.account.lots.iter();
             let place = lots.position(|lot| lot.birth().id == birth.id)?;
@@ -669,14 +723,16 @@ impl<'p> Draft<'p> {
         let slices: Vec<Slice> = taken.collect();
         let left = total(&slices);
         let issued: Connects = births.iter().map(|birth| birth.quantity).sum();
+        let owed = issued - left - expired;
         self.post(Booking {
             amount: left.debit(),
-            slices,
-            debt: Some(self.debt() + (issued - left - expired)),
+            slices: slices.clone(),
+            debt: Some(self.debt() + owed),
             reference: Some(reference.clone()),
             ..Booking::new(EntryType::Revoke, Reason::of("chargeback"))
         });
         self.cover_debt(Some(reference));
+        (slices, owed)
     }
 
     fn cover_debt(&mut self, reference: Option<Reference>) {
@@ -949,6 +1005,7 @@ mod tests {
         let amend = Amend {
             status: Some(Status::Suspended),
             email: None,
+            payment_customer: None,
         };
         let (suspended, plan) = amend.plan(draft(&policy, account, OPENED));
         assert_eq!(plan.unwrap().profile.unwrap().was, Some(Seq::new(3)));

@@ -811,6 +811,7 @@ mod tests {
         let amend = Amend {
             status: Some(Status::Suspended),
             email: None,
+            payment_customer: None,
         };
         let (suspended, _) = amend.plan(world.draft(OPENED));
         let suspended = World {

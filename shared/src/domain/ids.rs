@@ -62,6 +62,10 @@ text_id!(
     PersonId, "person_id", external_id, r"^[A-Za-z0-9_-]{1,64}$", "p1"
 );
 text_id!(
+    /// An account's holder at the payment provider: `[A-Za-z0-9_-]{1,64}`, such as Stripe's `cus_…`.
+    PaymentCustomer, "payment_customer", external_id, r"^[A-Za-z0-9_-]{1,64}$", "cus_NffrFeUfNV2Hib"
+);
+text_id!(
     /// A job of the marketplace.
     JobId, "job_id", external_id, r"^[A-Za-z0-9_-]{1,64}$", "J1"
 );

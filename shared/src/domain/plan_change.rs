@@ -346,6 +346,7 @@ mod tests {
             let amend = Amend {
                 status: Some(status),
                 email: None,
+                payment_customer: None,
             };
             let now = format!("{day}T15:00:00Z");
             let (account, _) = amend.plan(draft(&self.policy, self.account.clone(), &now));

@@ -1,6 +1,7 @@
 //! The marketplace's numbers, read from `infra/policy.toml`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{Days, Months, NaiveDate};
 use serde::{Deserialize, Serialize};
@@ -193,8 +194,17 @@ pub struct PurchasePolicy {
     pub maximum: Connects,
     /// Hours after which an open payment is cancelled.
     pub cancel_after_hours: u32,
+    /// Seconds for which a message of the provider's is believed after it was signed.
+    pub message_tolerance_seconds: u32,
     /// What the shop shows, by kind of account.
     pub bundles: BTreeMap<Kind, Vec<Connects>>,
+}
+
+impl PurchasePolicy {
+    /// For how long a message of the provider's is believed after it was signed.
+    pub fn message_tolerance(&self) -> Duration {
+        Duration::from_secs(self.message_tolerance_seconds.into())
+    }
 }
 
 impl Policy {
@@ -291,6 +301,10 @@ impl Policy {
             (
                 (1..=720).contains(&self.purchases.cancel_after_hours),
                 "purchases.cancel_after_hours must be from 1 to 720",
+            ),
+            (
+                (1..=3600).contains(&self.purchases.message_tolerance_seconds),
+                "purchases.message_tolerance_seconds must be from 1 to 3600",
             ),
         ];
         let broken = rules.iter().find(|(kept, _)| !kept);
@@ -520,6 +534,14 @@ mod tests {
             ("currency = \"USD\"", "currency = \"EURO\""),
             ("cancel_after_hours = 24", "cancel_after_hours = 0"),
             ("cancel_after_hours = 24", "cancel_after_hours = 721"),
+            (
+                "message_tolerance_seconds = 300",
+                "message_tolerance_seconds = 0",
+            ),
+            (
+                "message_tolerance_seconds = 300",
+                "message_tolerance_seconds = 3601",
+            ),
             ("version = 1", "version = 1\nsurprise = 2"),
             ("rising_talent = 30", "rising_talent = 0"),
             ("skill_certification = 10", "skill_certification = 0"),

@@ -1,14 +1,16 @@
 //! Buying: pending until the payment is known, then paid or declined, once.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::account::Balance;
 use super::draft::{Draft, Guard, Plan};
 use super::ids::{
-    AccountId, Fingerprint, LotId, Operation, OperationId, PromoCode, Reference, Seq,
+    AccountId, Fingerprint, LotId, Operation, OperationId, PaymentCustomer, PromoCode, Reference,
+    Seq,
 };
 use super::key::IdempotencyKey;
-use super::lot::{Birth, Source};
+use super::lot::{Birth, Slice, Source};
 use super::promo::Reservation;
 use super::refusal::Refusal;
 use super::time::{self, Time};
@@ -31,15 +33,13 @@ pub enum PurchaseStatus {
     ChargedBack,
 }
 
-impl PurchaseStatus {
-    /// The step that must come before this one.
-    pub const fn before(self) -> Option<Self> {
-        match self {
-            Self::Pending => None,
-            Self::Paid | Self::Declined => Some(Self::Pending),
-            Self::ChargedBack => Some(Self::Paid),
-        }
-    }
+/// How a dispute about a payment stands, as far as it has moved the money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisputeState {
+    /// The payer's bank has taken the money back.
+    Taken,
+    /// The bank has given it back.
+    GivenBack,
 }
 
 /// A request to buy.
@@ -80,6 +80,9 @@ pub struct Purchase {
     pub price: Money,
     /// The provider's payment method.
     pub payment_method: String,
+    /// Who pays, where the provider needs to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_customer: Option<PaymentCustomer>,
     /// When it began.
     #[serde(with = "time::as_text")]
     pub created_at: Time,
@@ -101,6 +104,38 @@ pub struct Purchase {
     /// The idempotency key that a chargeback came under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chargeback_key: Option<IdempotencyKey>,
+    /// What the last chargeback took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
+    /// The idempotency key that the last reversal of a chargeback came under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reversal_key: Option<IdempotencyKey>,
+}
+
+/// What a chargeback took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// Out of which lots, packed.
+    pub lots: Vec<PackedSlice>,
+    /// How much became owed.
+    pub owed: Connects,
+}
+
+/// A slice as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedSlice(pub Slice);
+
+impl Serialize for PackedSlice {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for PackedSlice {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let slice = String::deserialize(deserializer)?.parse();
+        slice.map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// A lot's birth as text.
@@ -139,6 +174,7 @@ impl Purchase {
             quantity,
             price,
             payment_method,
+            payment_customer: None,
             created_at: now,
             promo: None,
             top_up: None,
@@ -146,7 +182,34 @@ impl Purchase {
             bonus_lot: None,
             after: None,
             chargeback_key: None,
+            taken: None,
+            reversal_key: None,
         }
+    }
+
+    /// The same, charged to that method, and customer where the provider needs to know.
+    #[must_use]
+    pub fn charged_to(self, method: String, customer: Option<PaymentCustomer>) -> Self {
+        Self {
+            payment_method: method,
+            payment_customer: customer,
+            ..self
+        }
+    }
+
+    /// The step that must come before this one.
+    pub fn before(&self) -> Option<PurchaseStatus> {
+        match self.status {
+            PurchaseStatus::Pending => None,
+            PurchaseStatus::Paid if self.is_reversed() => Some(PurchaseStatus::ChargedBack),
+            PurchaseStatus::Paid | PurchaseStatus::Declined => Some(PurchaseStatus::Pending),
+            PurchaseStatus::ChargedBack => Some(PurchaseStatus::Paid),
+        }
+    }
+
+    /// Whether it was charged back, and is not any more.
+    pub fn is_reversed(&self) -> bool {
+        self.status == PurchaseStatus::Paid && self.reversal_key.is_some()
     }
 
     /// The same with a code, whose discount comes off the price.
@@ -166,6 +229,21 @@ impl Purchase {
     /// Whether there is nothing to charge, so that it is paid as soon as it has begun.
     pub fn is_free(&self) -> bool {
         self.price.amount == 0
+    }
+
+    /// Whether the last chargeback came under that key, if only to be reversed since.
+    pub fn is_charged_back_under(&self, key: &IdempotencyKey) -> bool {
+        self.chargeback_key.as_ref() == Some(key)
+    }
+
+    /// Whether that dispute has had its effect: the last chargeback was its, or the last reversal.
+    pub fn is_disputed_under(&self, dispute: &IdempotencyKey) -> bool {
+        self.is_charged_back_under(dispute) || self.reversal_key.as_ref() == Some(dispute)
+    }
+
+    /// As a refusal shows it.
+    fn existing(&self) -> Value {
+        serde_json::to_value(PurchaseView::of(self, Balance::default())).unwrap_or_default()
     }
 
     /// What it issued.
@@ -229,25 +307,61 @@ impl Purchase {
         match self.status {
             PurchaseStatus::Paid => {}
             PurchaseStatus::ChargedBack => {
-                let existing = serde_json::to_value(PurchaseView::of(self, Balance::default()));
                 return Err(Refusal::AlreadyChargedBack {
-                    existing: existing.unwrap_or_default(),
+                    existing: self.existing(),
                 });
             }
             _ => return Err(Refusal::PurchaseNotPaid),
         }
         let lots: Vec<&Birth> = self.lots().collect();
-        draft.revoke(&lots, expired, Reference::of("purchase", &self.id));
+        let (taken, owed) = draft.revoke(&lots, expired, Reference::of("purchase", &self.id));
         let charged_back = Self {
             status: PurchaseStatus::ChargedBack,
             after: Some(draft.account().balance()),
             chargeback_key: key.cloned(),
+            taken: Some(Taken {
+                lots: taken.into_iter().map(PackedSlice).collect(),
+                owed,
+            }),
             ..self.clone()
         };
         let (_, plan) = draft.finish(vec![Guard::Purchase {
             purchase: charged_back.clone(),
         }]);
         Ok((charged_back, plan))
+    }
+
+    /// Undoes a chargeback, because the payer's bank has: what was taken comes back, and of what was
+    /// owed nothing is owed any more. It is paid again, and can be charged back again.
+    ///
+    /// # Errors
+    /// `purchase_not_charged_back`.
+    pub fn plan_reversal(
+        &self,
+        mut draft: Draft<'_>,
+        key: &IdempotencyKey,
+    ) -> Result<(Self, Option<Plan>), Refusal> {
+        let is_charged_back = self.status == PurchaseStatus::ChargedBack;
+        let (Some(taken), Some(bought)) =
+            (self.taken.as_ref().filter(|_| is_charged_back), &self.lot)
+        else {
+            return Err(Refusal::PurchaseNotChargedBack {
+                existing: self.existing(),
+            });
+        };
+        let lots: Vec<Slice> = taken.lots.iter().map(|slice| slice.0.clone()).collect();
+        let reference = Reference::of("purchase", &self.id);
+        draft.restore(&lots, taken.owed, &bought.0, reference);
+        let reversed = Self {
+            status: PurchaseStatus::Paid,
+            after: Some(draft.account().balance()),
+            reversal_key: Some(key.clone()),
+            ..self.clone()
+        };
+        let (_, plan) = draft.finish(vec![Guard::Purchase {
+            purchase: reversed.clone(),
+        }]);
+        Ok((reversed, plan))
     }
 }
 
@@ -269,6 +383,8 @@ pub struct PurchaseView {
     pub discount: Money,
     /// The lot of what was bought, once paid.
     pub lot_id: Option<LotId>,
+    /// Whether it was charged back, and the payer's bank has undone that since.
+    pub chargeback_reversed: bool,
     /// The balance after it; today's while it has moved nothing.
     pub balance: Balance,
 }
@@ -285,6 +401,7 @@ impl PurchaseView {
             price: purchase.price.clone(),
             discount: promo.map_or(purchase.price.none(), |promo| promo.discount.clone()),
             lot_id: purchase.lot.as_ref().map(|lot| lot.0.id),
+            chargeback_reversed: purchase.is_reversed(),
             balance: purchase.after.unwrap_or(balance),
         }
     }
@@ -293,6 +410,7 @@ impl PurchaseView {
 #[cfg(test)]
 mod tests {
     use super::super::account::{Account, Kind};
+    use super::super::ids::Reason;
     use super::super::journal::Entry;
     use super::super::policy::{Policy, built_in};
     use super::super::promo::Redemption;
@@ -333,13 +451,38 @@ mod tests {
 
     #[test]
     fn each_step_follows_one_other() {
-        for (status, before) in [
-            (PurchaseStatus::Pending, None),
-            (PurchaseStatus::Paid, Some(PurchaseStatus::Pending)),
-            (PurchaseStatus::Declined, Some(PurchaseStatus::Pending)),
-            (PurchaseStatus::ChargedBack, Some(PurchaseStatus::Paid)),
+        let policy = built_in();
+        let (reversed, again) = (IdempotencyKey::try_new("r"), IdempotencyKey::try_new("r"));
+        for (status, reversal_key, before) in [
+            (PurchaseStatus::Pending, None, None),
+            (PurchaseStatus::Paid, None, Some(PurchaseStatus::Pending)),
+            (
+                PurchaseStatus::Declined,
+                None,
+                Some(PurchaseStatus::Pending),
+            ),
+            (
+                PurchaseStatus::ChargedBack,
+                None,
+                Some(PurchaseStatus::Paid),
+            ),
+            (
+                PurchaseStatus::Paid,
+                reversed,
+                Some(PurchaseStatus::ChargedBack),
+            ),
+            (
+                PurchaseStatus::ChargedBack,
+                again,
+                Some(PurchaseStatus::Paid),
+            ),
         ] {
-            assert_eq!(status.before(), before);
+            let purchase = Purchase {
+                status,
+                reversal_key,
+                ..pending(&policy)
+            };
+            assert_eq!(purchase.before(), before, "{purchase:?}");
         }
     }
 
@@ -490,5 +633,147 @@ mod tests {
         assert_eq!(again, Err(Refusal::AlreadyChargedBack { existing }));
         let never = pending(&policy).plan_chargeback(ready(), None, Connects::ZERO);
         assert_eq!(never, Err(Refusal::PurchaseNotPaid));
+    }
+
+    /// 100 bought, 70 spent, charged back; then so much more comes in, and the bank changes its mind.
+    #[test]
+    fn a_reversal_brings_back_what_was_taken_and_owed() {
+        let policy = built_in();
+        // The balance after each of: the credit, the reversal, a second chargeback.
+        for (credit, credited, reversed, again) in [
+            // Nothing repaid: 30 come back, nothing is owed.
+            (0, (0, 70), (30, 0), (0, 70)),
+            // 20 repaid, which come back with the 30.
+            (20, (0, 50), (50, 0), (0, 50)),
+            // All repaid, and 10 left.
+            (80, (10, 0), (110, 0), (10, 0)),
+        ] {
+            let (paid, account) = paid(&policy);
+            let (_, _, account) = spent(&policy, account, OPENED, 70);
+            let ready = |account: &Account| draft(&policy, account.clone(), OPENED);
+            let key = IdempotencyKey::try_new("c").unwrap();
+            let (back, plan) = paid
+                .plan_chargeback(ready(&account), Some(&key), Connects::ZERO)
+                .unwrap();
+            let after = plan.unwrap().entries[0].after;
+            assert_eq!((after.available.get(), after.debt.get()), (0, 70));
+            let taken = back.taken.as_ref().unwrap();
+            assert_eq!(
+                (taken.lots[0].0.amount, taken.owed),
+                (connects(30), connects(70))
+            );
+
+            let mut owing = ready(&account);
+            let lots: Vec<&Birth> = paid.lots().collect();
+            owing.revoke(&lots, Connects::ZERO, Reference::of("purchase", &paid.id));
+            let mut account = stored(owing.finish(vec![]).0);
+            if credit > 0 {
+                let mut more = ready(&account);
+                more.issue(Source::Promo, "promo_grant", connects(credit), None);
+                account = stored(more.finish(vec![]).0);
+            }
+            let now = |account: &Account| {
+                let balance = account.balance();
+                (balance.available.get(), balance.debt.get())
+            };
+            assert_eq!(now(&account), credited, "{credit}");
+
+            let (undone, plan) = back.plan_reversal(ready(&account), &key).unwrap();
+            let entry = plan.unwrap().entries[0].clone();
+            assert_eq!(
+                (entry.entry_type.as_str(), entry.reason.as_str()),
+                ("return", "chargeback_reversed")
+            );
+            let after = undone.after.unwrap();
+            assert_eq!(
+                (after.available.get(), after.debt.get()),
+                reversed,
+                "{credit}"
+            );
+            assert!(undone.is_reversed());
+            let json = serde_json::to_value(&undone).unwrap();
+            assert_eq!(serde_json::from_value::<Purchase>(json).unwrap(), undone);
+            let view = PurchaseView::of(&undone, Balance::default());
+            assert_eq!(
+                (view.status, view.chargeback_reversed),
+                (PurchaseStatus::Paid, true)
+            );
+            // They are where they were: in the purchase's own lot.
+            let mut restored = ready(&account);
+            let taken: Vec<Slice> = taken.lots.iter().map(|slice| slice.0.clone()).collect();
+            let about = Reference::of("purchase", &paid.id);
+            restored.restore(&taken, connects(70), lots[0], about);
+            let account = stored(restored.finish(vec![]).0);
+            assert_eq!(account.lots[0].birth(), lots[0]);
+            assert_eq!(now(&account), reversed);
+
+            let once = undone.plan_reversal(ready(&account), &key);
+            assert!(matches!(once, Err(Refusal::PurchaseNotChargedBack { .. })));
+            let twice = undone.plan_chargeback(ready(&account), None, Connects::ZERO);
+            let after = twice.unwrap().0.after.unwrap();
+            assert_eq!((after.available.get(), after.debt.get()), again, "{credit}");
+        }
+        let (never_charged_back, account) = paid(&policy);
+        let key = IdempotencyKey::try_new("c").unwrap();
+        let never = never_charged_back.plan_reversal(draft(&policy, account, OPENED), &key);
+        let existing = never_charged_back.existing();
+        assert_eq!(never, Err(Refusal::PurchaseNotChargedBack { existing }));
+    }
+
+    /// What was spent of the lot can still come back to it; what was repaid has a lot of its own. What
+    /// has under 30 days left comes back as anything does.
+    #[test]
+    fn a_reversal_leaves_room_for_what_was_spent() {
+        let policy = built_in();
+        let (paid, account) = paid(&policy);
+        let birth = paid.lots().next().unwrap();
+        let about = || Reference::of("purchase", &paid.id);
+        let ready = |account: &Account| draft(&policy, account.clone(), OPENED);
+        let (_, _, some_spent) = spent(&policy, account.clone(), OPENED, 70);
+        let mut revoked = ready(&some_spent);
+        let (taken, owed) = revoked.revoke(&[birth], Connects::ZERO, about());
+        assert_eq!((taken[0].amount, owed), (connects(30), connects(70)));
+        let mut repaid = ready(&stored(revoked.finish(vec![]).0));
+        repaid.issue(Source::Promo, "promo_grant", connects(80), None);
+        let mut back = ready(&stored(repaid.finish(vec![]).0));
+        back.restore(&taken, owed, birth, about());
+        let mut refunded = ready(&stored(back.finish(vec![]).0));
+        let slice = Slice {
+            birth: birth.clone(),
+            amount: connects(70),
+        };
+        let given = refunded.give_back(&[slice.clone()], Reason::of("goodwill"), about());
+        assert_eq!(given, Some(vec![slice]));
+        let lots = refunded.account().lots.iter();
+        let lots = lots.map(|lot| (lot.birth().source, lot.remaining().get()));
+        let expected = [
+            (Source::Purchase, 100),
+            (Source::Promo, 10),
+            (Source::Purchase, 70),
+        ];
+        assert_eq!(lots.collect::<Vec<_>>(), expected);
+        let like = refunded.account().lots[2].birth();
+        assert_eq!(
+            (like.issued_at, like.expires_on),
+            (birth.issued_at, birth.expires_on)
+        );
+
+        let mut revoked = ready(&account);
+        let (taken, owed) = revoked.revoke(&[birth], Connects::ZERO, about());
+        let without = stored(revoked.finish(vec![]).0);
+        let late = "2026-01-20T00:00:00Z";
+        let mut late = draft(&policy, without, late);
+        late.restore(&taken, owed, birth, about());
+        let lot = late
+            .account()
+            .lots
+            .iter()
+            .find(|lot| lot.birth().source == Source::Grace);
+        let lot = lot.unwrap();
+        assert_eq!(
+            (lot.birth().issued_at, lot.remaining()),
+            (birth.issued_at, connects(100))
+        );
+        assert_eq!(lot.birth().expires_on.to_string(), "2026-02-19");
     }
 }

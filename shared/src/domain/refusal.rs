@@ -197,6 +197,12 @@ pub enum Refusal {
     /// Only a paid purchase can be charged back.
     #[error("the purchase was not paid")]
     PurchaseNotPaid,
+    /// Only a purchase that is charged back can be given back.
+    #[error("the purchase is not charged back")]
+    PurchaseNotChargedBack {
+        /// The purchase as it stands.
+        existing: Value,
+    },
     /// The payment provider declined for good.
     #[error("the payment was declined")]
     PaymentDeclined {
@@ -258,6 +264,7 @@ impl Refusal {
             Self::PromoExists { .. } => (409, "promo_exists"),
             Self::AlreadyChargedBack { .. } => (409, "already_charged_back"),
             Self::PurchaseNotPaid => (409, "purchase_not_paid"),
+            Self::PurchaseNotChargedBack { .. } => (409, "purchase_not_charged_back"),
             Self::PaymentDeclined { .. } => (402, "payment_declined"),
             Self::IdempotencyKeyReused => (422, "idempotency_key_reused"),
             Self::RateLimited { .. } => (429, "rate_limited"),
@@ -277,6 +284,7 @@ impl Refusal {
             Self::PromoAlreadyRedeemed { existing }
             | Self::PromoExists { existing }
             | Self::AlreadyChargedBack { existing }
+            | Self::PurchaseNotChargedBack { existing }
             | Self::AlreadyProposed { existing }
             | Self::HoldNotOpen { existing }
             | Self::RewardAlreadyGiven { existing } => json!({ "existing": existing }),
@@ -434,6 +442,12 @@ mod tests {
                 &json!({ "existing": { "a": 1 } }),
             ),
             (Refusal::PurchaseNotPaid, 409, "purchase_not_paid", &none),
+            (
+                Refusal::PurchaseNotChargedBack { existing: value() },
+                409,
+                "purchase_not_charged_back",
+                &json!({ "existing": { "a": 1 } }),
+            ),
             (
                 Refusal::PaymentDeclined { purchase: value() },
                 402,

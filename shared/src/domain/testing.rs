@@ -34,6 +34,7 @@ pub fn open(kind: Kind) -> Open {
         kind,
         person_id: PersonId::try_new("p1").unwrap(),
         email: None,
+        payment_customer: None,
         opened_on: None,
     }
 }

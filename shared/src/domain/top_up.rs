@@ -55,8 +55,9 @@ pub struct TopUpTerms {
     pub quantity: Connects,
     /// What a calendar month (UTC) may cost at most.
     pub monthly_cap: Money,
-    /// The provider's payment method.
-    pub payment_method: String,
+    /// The provider's payment method; its default, if none is named.
+    #[serde(default)]
+    pub payment_method: Option<String>,
 }
 
 /// Why a top-up is off.
@@ -147,6 +148,8 @@ pub enum Skipped {
     NotForSale,
     /// The month's cap leaves too little.
     CapReached,
+    /// The payment provider has nothing to charge.
+    NoMethod,
 }
 
 /// What is to be done with a top-up now.
@@ -259,10 +262,7 @@ impl TopUp {
             why,
             top_up: Some(Box::new(top_up)),
         };
-        let dropped = || Self {
-            waiting: None,
-            ..self.revised()
-        };
+        let dropped = || self.dropped();
         if !self.is_on() {
             return skip(Skipped::Off, dropped());
         }
@@ -300,9 +300,10 @@ impl TopUp {
         let command = PurchaseCommand {
             quantity: quantity.credit(),
             promo_code: None,
-            payment_method: Some(method.clone()),
+            payment_method: method.clone(),
         };
         let asked = command.fingerprint();
+        let method = method.unwrap_or_default();
         let purchase = Purchase::pending(id.clone(), asked, quantity, price, method, now);
         let top_up = Self {
             month: month_of(now),
@@ -317,6 +318,15 @@ impl TopUp {
                 ..purchase
             }),
             top_up: Box::new(top_up),
+        }
+    }
+
+    /// The same, its crossing served by nothing.
+    #[must_use]
+    pub fn dropped(&self) -> Self {
+        Self {
+            waiting: None,
+            ..self.revised()
         }
     }
 
@@ -415,8 +425,8 @@ pub struct TopUpView {
     pub quantity: Connects,
     /// What a calendar month (UTC) may cost at most.
     pub monthly_cap: Money,
-    /// The payment provider's name of what is charged.
-    pub payment_method: String,
+    /// The payment provider's name of what is charged; none for its default.
+    pub payment_method: Option<String>,
     /// Whether it buys.
     pub state: TopUpState,
     /// Why it does not, where that is not its holder's wish.

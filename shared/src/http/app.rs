@@ -11,15 +11,13 @@ use super::request::Request;
 use super::run::init_logs;
 use crate::clock::Clock;
 use crate::config::{
-    ClockConfig, ConfigError, Environment, LogConfig, PaymentsConfig, PolicyConfig, Provider,
-    StoreConfig, TokenConfig,
+    ClockConfig, ConfigError, Environment, LogConfig, PolicyConfig, StoreConfig, TokenConfig,
 };
 use crate::domain::ids::AccountId;
 use crate::domain::policy::{self, Policy};
 use crate::domain::quota::Quota;
 use crate::domain::refusal::Refusal;
 use crate::ledger::{Error, Ledger};
-use crate::payments::Sandbox;
 use crate::store::{self, Store};
 
 /// Why a function does not start: one line that names the variable at fault.
@@ -41,7 +39,7 @@ impl From<ConfigError> for StartError {
 }
 
 impl StartError {
-    fn of<E: fmt::Display>(variable: &'static str) -> impl FnOnce(E) -> Self {
+    pub(super) fn of<E: fmt::Display>(variable: &'static str) -> impl FnOnce(E) -> Self {
         move |error| Self(format!("{variable} can't be used: {error}"))
     }
 }
@@ -53,8 +51,6 @@ pub struct Core {
     pub clock: Clock,
     /// The ledger.
     pub ledger: Ledger,
-    /// Who charges for purchases.
-    pub payments: Sandbox,
 }
 
 /// What a function that serves requests has.
@@ -85,7 +81,6 @@ impl Core {
         init_logs(&LogConfig::read(environment)).map_err(StartError::of("RUST_LOG"))?;
         let clock = Clock::new(&ClockConfig::read(environment)?)?;
         let table = StoreConfig::read(environment)?.table;
-        let provider = PaymentsConfig::read(environment)?.provider;
         let policy = match PolicyConfig::read(environment)?.path {
             Some(path) => std::fs::read_to_string(path)
                 .map_err(StartError::of("CONNECTS_POLICY"))
@@ -95,13 +90,9 @@ impl Core {
             }
         };
         let store = Store::new(store::connect().await, table);
-        let payments = match provider {
-            Provider::Sandbox => Sandbox::new(store.clone()),
-        };
         Ok(Self {
             clock,
             ledger: Ledger::new(store, policy),
-            payments,
         })
     }
 }
@@ -117,9 +108,12 @@ impl App {
     /// # Errors
     /// When a variable is missing or unusable, or the policy or the keys can't be read.
     pub async fn start() -> Result<Self, StartError> {
-        let environment = Environment::of_process()?;
-        let tokens = TokenConfig::read(&environment)?;
-        let core = Core::of(&environment).await?;
+        Self::of(&Environment::of_process()?).await
+    }
+
+    pub(super) async fn of(environment: &Environment) -> Result<Self, StartError> {
+        let tokens = TokenConfig::read(environment)?;
+        let core = Core::of(environment).await?;
         let auth = Auth::connect(tokens, core.clock.real())
             .await
             .map_err(StartError::of("CONNECTS_JWKS"))?;

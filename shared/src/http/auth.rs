@@ -10,11 +10,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::http::HttpConnector;
-use aws_smithy_runtime_api::http::Request as HttpRequest;
-use aws_smithy_types::byte_stream::ByteStream;
 use chrono::TimeDelta;
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::errors::ErrorKind;
@@ -29,6 +24,7 @@ use crate::config::{JwksSource, TokenConfig};
 use crate::domain::ids::AccountId;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Time;
+use crate::web::Web;
 
 /// The longest token that is looked at: the gateway's headers measure 10 KiB at most.
 const MAX_TOKEN: usize = 8 * 1024;
@@ -135,7 +131,7 @@ pub struct Auth {
 #[derive(Debug)]
 enum Source {
     File(PathBuf),
-    Url(String, Connector),
+    Url(String, Web),
 }
 
 #[derive(Debug, Default)]
@@ -192,12 +188,7 @@ impl Auth {
         let auth = Self {
             source: match config.jwks {
                 JwksSource::File(path) => Source::File(path),
-                JwksSource::Url(url) => Source::Url(
-                    url,
-                    Connector::builder()
-                        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-                        .build(),
-                ),
+                JwksSource::Url(url) => Source::Url(url, Web::default()),
             },
             issuer: config.issuer,
             audience: config.audience,
@@ -369,32 +360,18 @@ impl Source {
             Self::File(path) => {
                 std::fs::read(path).map_err(|error| KeysError::Read(error.to_string()))
             }
-            Self::Url(url, connector) => tokio::time::timeout(FETCH_TIMEOUT, fetch(url, connector))
-                .await
-                .unwrap_or_else(|_| Err(KeysError::Read("no answer in time".to_owned()))),
+            Self::Url(url, web) => fetch(url, web).await,
         }
     }
 }
 
-async fn fetch(url: &str, connector: &Connector) -> Result<Vec<u8>, KeysError> {
-    let request = HttpRequest::get(url).map_err(|error| KeysError::Read(error.to_string()))?;
-    let response = connector
-        .call(request)
-        .await
-        .map_err(|error| KeysError::Read(format!("{error:?}")))?;
-    if response.status().as_u16() != 200 {
-        let status = response.status().as_u16();
-        return Err(KeysError::Read(format!("answered with status {status}")));
+async fn fetch(url: &str, web: &Web) -> Result<Vec<u8>, KeysError> {
+    let response = web.get(url, MAX_KEY_SET, FETCH_TIMEOUT).await;
+    let response = response.map_err(|error| KeysError::Read(error.to_string()))?;
+    match response.status {
+        200 => Ok(response.body),
+        status => Err(KeysError::Read(format!("answered with status {status}"))),
     }
-    let mut body = ByteStream::new(response.into_body());
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.next().await {
-        bytes.extend_from_slice(&chunk.map_err(|error| KeysError::Read(error.to_string()))?);
-        if bytes.len() > MAX_KEY_SET {
-            return Err(KeysError::Read("too long".to_owned()));
-        }
-    }
-    Ok(bytes)
 }
 
 /// The keys of a set that can verify our tokens; others, and what can't be read, are left out.

@@ -16,6 +16,7 @@ pub mod request;
 mod run;
 #[cfg(feature = "contract")]
 pub mod shape;
+mod till;
 
 pub use answer::Answer;
 pub use app::{App, Core, StartError};
@@ -24,3 +25,4 @@ pub use event::{Event, Told};
 pub use problem::Problem;
 pub use request::Request;
 pub use run::{Reply, Run, Work, init_logs, invoked, run, serve, serve_and_run, serve_and_sweep};
+pub use till::Till;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::answer::{Answer, Header, REPLAYED};
 use crate::domain::refusal::{Invalid, Refusal};
 use crate::ledger::{Error, Fault};
+use crate::payments::stripe::signature::Unsigned;
 
 /// Seconds after which a busy answer suggests another try.
 const BUSY_FOR: u64 = 1;
@@ -118,6 +119,15 @@ impl Problem {
     pub fn invalid_cursor() -> Self {
         let detail = "the cursor is not one of this listing; start without it";
         Self::new(400, "invalid_cursor", detail)
+    }
+
+    /// 400: a message that its sender's signature does not prove, now.
+    pub fn signature_invalid(why: Unsigned) -> Self {
+        Self::new(
+            400,
+            "signature_invalid",
+            format!("the message is not believed: {why}"),
+        )
     }
 
     /// 422: a member or query parameter that the route does not have.

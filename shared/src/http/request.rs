@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::event::Parts;
-use super::input::{Fields, decode};
+use super::input::{Fields, MAX_BODY, decode};
 use super::problem::Problem;
 use crate::domain::key::IdempotencyKey;
 use crate::domain::time::Time;
@@ -81,6 +81,20 @@ impl Request {
         self.idempotency_key_if_any()?;
         fields.refuse_all_of(self.query()?);
         Ok(fields)
+    }
+
+    /// The body as it came, of a route whose body is signed: it is read after it is believed.
+    ///
+    /// # Errors
+    /// 413 or 400 when it is too long or its encoding is broken; `unknown_field` for any query
+    /// parameter.
+    pub fn raw_body(&self) -> Result<&[u8], Problem> {
+        self.nothing()?;
+        match self.body.as_deref() {
+            None => Err(Problem::malformed("the body's base64 is broken")),
+            Some(body) if body.len() > MAX_BODY => Err(Problem::body_too_large(MAX_BODY)),
+            Some(body) => Ok(body),
+        }
     }
 
     /// The query's parameters.

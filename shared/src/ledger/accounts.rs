@@ -70,9 +70,7 @@ impl Ledger {
             }
             let (account, plan) = open.plan(&self.policy, context.now, id, !known);
             if let Some(plan) = plan {
-                self.store
-                    .commit_with_email(plan, open.email.as_ref())
-                    .await?;
+                self.store.commit_with(plan, open.contact()).await?;
             }
             let view = AccountView::of(&account, context.now);
             Ok(Attempt::Done(Outcome::Applied(view)))
@@ -98,13 +96,13 @@ impl Ledger {
                 async |draft, ()| Ok(amend.plan(draft)),
             )
             .await?;
-        if let Some(email) = &amend.email {
-            self.retry(context, async |_| {
-                // The account is there, so what was lost is a race with a commit, not its profile.
-                Ok(Attempt::Done(self.store.set_email(id, email).await?))
-            })
-            .await?;
-        }
+        self.retry(context, async |_| {
+            // The account is there, so what was lost is a race with a commit, not its profile.
+            Ok(Attempt::Done(
+                self.store.set_contact(id, amend.contact()).await?,
+            ))
+        })
+        .await?;
         Ok(AccountView::of(&account, context.now))
     }
 

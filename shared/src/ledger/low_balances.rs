@@ -22,7 +22,8 @@ impl Ledger {
         account: &AccountId,
         wanted: &SetLowBalance,
     ) -> Result<LowBalanceView, Error> {
-        let method = wanted.top_up.as_ref().map(|top_up| &top_up.payment_method);
+        let method = wanted.top_up.as_ref();
+        let method = method.and_then(|top_up| top_up.payment_method.as_deref());
         let unknown = method.is_some_and(|method| !provider.accepts(method));
         self.change_low_balance(context, account, Some(wanted), || {
             wanted.check(&self.policy)?;

@@ -151,6 +151,9 @@ pub enum Fault {
     /// The system's source of random bytes.
     #[error("no random bytes: {0}")]
     NoRandomness(getrandom::Error),
+    /// The payment provider did not say what has to be known before a purchase begins.
+    #[error("the payment provider: {0}")]
+    Provider(String),
 }
 
 impl Fault {
@@ -158,7 +161,7 @@ impl Fault {
     pub fn is_busy(&self) -> bool {
         matches!(
             self,
-            Self::Store(StoreError::Lost | StoreError::Unanswered(_))
+            Self::Store(StoreError::Lost | StoreError::Unanswered(_)) | Self::Provider(_)
         )
     }
 }

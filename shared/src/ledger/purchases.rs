@@ -1,5 +1,9 @@
 //! Purchases: written down, charged, credited; each step found again by recovery.
 //!
+//! Before that, where the provider needs a customer, the account's is read beside its state, and where
+//! no method is named the customer's default is asked for: both are frozen in the purchase, so that a
+//! charge that is asked for again is the same charge.
+//!
 //! 1. The purchase is put as `pending`, with its price, and is due at once. With a code that is a
 //!    transaction, which also takes one of the code's redemptions and marks the code as used by the
 //!    account; what the code gives is frozen in the purchase.
@@ -13,27 +17,33 @@
 //! that an account's top-up makes carries its price in the top-up's month in the same way
 //! ([`super::top_ups`]).
 //!
+//! A message of the provider's is a hint and no fourth way: it makes the ledger ask about a purchase
+//! at once, as recovery does later. Whichever comes first brings the purchase to its end, under the
+//! condition that it is still pending; the others find it there.
+//!
 //! A crash or a lost answer after any step leaves a pending purchase that is due: recovery asks the
 //! provider again and goes on from there. Past the policy's patience it cancels at the provider
 //! first, so that `declined` is final.
 
-use super::{Attempt, Context, Error, Ledger, Outcome, known_by};
+use super::{Attempt, Context, Error, Fault, Ledger, Outcome, known_by};
 use crate::defect::{Defect, present};
 use crate::domain::account::{Account, Balance};
 use crate::domain::codes::Place;
 use crate::domain::draft::Draft;
 use crate::domain::history::{Query, Range};
-use crate::domain::ids::{AccountId, OperationId, PromoCode};
+use crate::domain::ids::{AccountId, OperationId, PaymentCustomer, PromoCode};
 use crate::domain::journal::EntryType;
 use crate::domain::key::IdempotencyKey;
 use crate::domain::lot::Birth;
 use crate::domain::promo::{PromoFacts, Reservation};
-use crate::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
+use crate::domain::purchase::{
+    DisputeState, Purchase, PurchaseCommand, PurchaseStatus, PurchaseView,
+};
 use crate::domain::refusal::{Invalid, Refusal};
 use crate::domain::settle;
 use crate::domain::top_up::TopUp;
 use crate::domain::units::{Connects, Money};
-use crate::payments::{Charge, Payment, Provider};
+use crate::payments::{Charge, NoMethod, Payment, Provider};
 use crate::store::StoreError;
 
 use chrono::TimeDelta;
@@ -69,13 +79,14 @@ impl Ledger {
         let mut unanswered = false;
         let begun = self
             .retry(context, async |lost| {
-                let (state, existing, facts) = futures::try_join!(
+                let (state, existing, facts, customer) = futures::try_join!(
                     self.store.load(account),
                     self.store.purchase(account, &id),
                     self.code_facts(account, command.promo_code.as_ref(), lost),
+                    self.customer(provider, account),
                 )?;
                 let state = state.ok_or(Refusal::AccountNotFound)?;
-                let (quantity, price, method) = self.checked(provider, command)?;
+                let (quantity, price) = self.checked(provider, command)?;
                 let found = |purchase: Purchase, state| {
                     if purchase.fingerprint != command.fingerprint() {
                         return Err(Refusal::IdempotencyKeyReused);
@@ -114,12 +125,19 @@ impl Ledger {
                     command.fingerprint(),
                     quantity,
                     price,
-                    method,
+                    command.payment_method.clone().unwrap_or_default(),
                     context.now,
                 );
                 let purchase = match reserved {
                     Some(reservation) => purchase.reserving(reservation),
                     None => purchase,
+                };
+                let purchase = match purchase.is_free() {
+                    true => purchase,
+                    false => {
+                        let method = method(provider, command.payment_method.as_deref(), customer.as_ref()).await?;
+                        purchase.charged_to(method, customer)
+                    }
                 };
                 let written = self.store.begin_purchase(account, &purchase, None).await;
                 unanswered |= matches!(written, Err(StoreError::Unanswered(_)));
@@ -134,7 +152,7 @@ impl Ledger {
                 balance(state),
             ))),
             Outcome::Applied((purchase, state)) => {
-                let payment = charged(provider, &purchase).await;
+                let payment = charged(provider, account, &purchase).await;
                 let read = Read {
                     state: &state,
                     top_up: None,
@@ -163,15 +181,24 @@ impl Ledger {
         &self,
         provider: &impl Provider,
         command: &PurchaseCommand,
-    ) -> Result<(Connects, Money, String), Invalid> {
-        let (quantity, price) = self.policy.price(command.quantity)?;
-        let method = command
-            .payment_method
-            .as_deref()
-            .unwrap_or(provider.default_method());
-        match provider.accepts(method) {
-            true => Ok((quantity, price, method.to_owned())),
+    ) -> Result<(Connects, Money), Invalid> {
+        let priced = self.policy.price(command.quantity)?;
+        let method = command.payment_method.as_deref();
+        match method.is_none_or(|method| provider.accepts(method)) {
+            true => Ok(priced),
             false => Err(Invalid::field("payment_method", "is not known")),
+        }
+    }
+
+    /// Who pays for an account's purchases, where the provider needs to know.
+    pub(super) async fn customer(
+        &self,
+        provider: &impl Provider,
+        account: &AccountId,
+    ) -> Result<Option<PaymentCustomer>, StoreError> {
+        match provider.needs_customer() {
+            true => self.store.payment_customer(account).await,
+            false => Ok(None),
         }
     }
 
@@ -225,7 +252,20 @@ impl Ledger {
         id: &OperationId,
         key: Option<&IdempotencyKey>,
     ) -> Result<Outcome<PurchaseView>, Error> {
-        let key = &known_by(key);
+        let is_done = Purchase::is_charged_back_under;
+        self.take_back(context, account, id, &known_by(key), is_done)
+            .await
+    }
+
+    /// The same, unless it `is_done` under that key, if only to be reversed since.
+    async fn take_back(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        id: &OperationId,
+        key: &IdempotencyKey,
+        is_done: fn(&Purchase, &IdempotencyKey) -> bool,
+    ) -> Result<Outcome<PurchaseView>, Error> {
         let charged_back = self
             .change(
                 context,
@@ -233,9 +273,7 @@ impl Ledger {
                 async || self.store.purchase(account, id).await,
                 async |draft, purchase| {
                     let purchase = purchase.ok_or(Refusal::PurchaseNotFound)?;
-                    if purchase.status == PurchaseStatus::ChargedBack
-                        && purchase.chargeback_key.as_ref() == Some(key)
-                    {
+                    if is_done(&purchase, key) {
                         return Ok((Outcome::Replayed(purchase), None));
                     }
                     let mut expired = Connects::ZERO;
@@ -249,6 +287,94 @@ impl Ledger {
             .await?;
         // A charged-back purchase keeps the balance it left; nothing else is asked for here.
         Ok(charged_back.map(|purchase| PurchaseView::of(&purchase, Balance::default())))
+    }
+
+    /// Undoes a chargeback because the payer's bank did.
+    ///
+    /// # Errors
+    /// `account_not_found`, `purchase_not_found`, `purchase_not_charged_back`.
+    pub async fn reverse_chargeback(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        id: &OperationId,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Outcome<PurchaseView>, Error> {
+        let key = &known_by(key);
+        let reversed = self
+            .change(
+                context,
+                account,
+                async || self.store.purchase(account, id).await,
+                async |draft, purchase| {
+                    let purchase = purchase.ok_or(Refusal::PurchaseNotFound)?;
+                    // Also when it was charged back anew.
+                    if purchase.reversal_key.as_ref() == Some(key) {
+                        return Ok((Outcome::Replayed(purchase), None));
+                    }
+                    let (purchase, plan) = purchase.plan_reversal(draft, key)?;
+                    Ok((Outcome::Applied(purchase), plan))
+                },
+            )
+            .await?;
+        Ok(reversed.map(|purchase| PurchaseView::of(&purchase, Balance::default())))
+    }
+
+    /// Asks the provider how a purchase stands, because it sent word of it: where it stands then, none
+    /// where there is no such purchase.
+    ///
+    /// # Errors
+    /// Only faults.
+    pub async fn payment_told(
+        &self,
+        context: &Context,
+        provider: &impl Provider,
+        account: &AccountId,
+        id: &OperationId,
+    ) -> Result<Option<PurchaseStatus>, Error> {
+        self.recover(context, provider, account, id).await?;
+        let purchase = self.store.purchase(account, id).await?;
+        Ok(purchase.map(|purchase| purchase.status))
+    }
+
+    /// Brings a purchase to where a dispute about its payment stands, once for each dispute: charged
+    /// back, and that undone where the bank has. Where it stands then; none where there is no such
+    /// purchase.
+    ///
+    /// # Errors
+    /// Only faults.
+    pub async fn dispute_told(
+        &self,
+        context: &Context,
+        account: &AccountId,
+        id: &OperationId,
+        dispute: &IdempotencyKey,
+        state: DisputeState,
+    ) -> Result<Option<PurchaseStatus>, Error> {
+        let refused = |refusal: Refusal| match refusal {
+            // An operator was faster, or it was never paid: nothing is left to do.
+            Refusal::AlreadyChargedBack { .. }
+            | Refusal::PurchaseNotPaid
+            | Refusal::PurchaseNotChargedBack { .. }
+            | Refusal::PurchaseNotFound
+            | Refusal::AccountNotFound => Ok(()),
+            other => Err(Error::Refused(other)),
+        };
+        let done = |outcome: Result<Outcome<PurchaseView>, Error>| match outcome {
+            Ok(_) => Ok(()),
+            Err(Error::Refused(refusal)) => refused(refusal),
+            Err(fault) => Err(fault),
+        };
+        // A dispute that is won was one that took the money first, whatever was heard of it.
+        let is_done = Purchase::is_disputed_under;
+        let taken = self.take_back(context, account, id, dispute, is_done);
+        done(taken.await)?;
+        if state == DisputeState::GivenBack {
+            let reversed = self.reverse_chargeback(context, account, id, Some(dispute));
+            done(reversed.await)?;
+        }
+        let purchase = self.store.purchase(account, id).await?;
+        Ok(purchase.map(|purchase| purchase.status))
     }
 
     /// How much of a lot lapsed unused, booked before or in this draft. What another request books
@@ -313,8 +439,9 @@ impl Ledger {
         let patience = TimeDelta::hours(self.policy.purchases.cancel_after_hours.into());
         let is_given_up = context.now - purchase.created_at >= patience && !purchase.is_free();
         let payment = match is_given_up {
-            true => provider.cancel(&charge(&purchase)).await,
-            false => charged(provider, &purchase).await,
+            _ if purchase.is_free() => Payment::Paid,
+            true => provider.cancel(&charge(account, &purchase)).await,
+            false => provider.again(&charge(account, &purchase)).await,
         };
         let purchase = self
             .settle_payment(context, account, purchase, payment, None)
@@ -421,17 +548,43 @@ impl Ledger {
 }
 
 /// What the provider says of a purchase, which is not asked where there is nothing to charge.
-pub(super) async fn charged(provider: &impl Provider, purchase: &Purchase) -> Payment {
+pub(super) async fn charged(
+    provider: &impl Provider,
+    account: &AccountId,
+    purchase: &Purchase,
+) -> Payment {
     match purchase.is_free() {
         true => Payment::Paid,
-        false => provider.charge(&charge(purchase)).await,
+        false => provider.charge(&charge(account, purchase)).await,
     }
 }
 
-fn charge(purchase: &Purchase) -> Charge<'_> {
+fn charge<'c>(account: &'c AccountId, purchase: &'c Purchase) -> Charge<'c> {
     Charge {
+        account,
         purchase: &purchase.id,
         price: &purchase.price,
         method: &purchase.payment_method,
+        customer: purchase.payment_customer.as_ref(),
+    }
+}
+
+/// What a purchase is charged to: the method that it names, or the customer's default.
+pub(super) async fn method(
+    provider: &impl Provider,
+    named: Option<&str>,
+    customer: Option<&PaymentCustomer>,
+) -> Result<String, Error> {
+    let refused = |detail| Error::from(Invalid::field("payment_method", detail));
+    if provider.needs_customer() && customer.is_none() {
+        return Err(refused("is no use: the account has no payment customer"));
+    }
+    match named {
+        Some(method) => Ok(method.to_owned()),
+        None => match provider.default_method(customer).await {
+            Ok(method) => Ok(method),
+            Err(NoMethod::None) => Err(refused("is needed: the customer has no default")),
+            Err(unknown) => Err(Fault::Provider(unknown.to_string()).into()),
+        },
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! Round trips: one to look, one to begin, then the charge, and one to credit or to decline.
 
-use super::purchases::{Read, charged};
+use super::purchases::{Read, charged, method};
 use super::{Attempt, Context, Error, Fault, Ledger, Report, check_clock};
 use crate::domain::ids::AccountId;
 use crate::domain::purchase::PurchaseStatus;
@@ -38,19 +38,32 @@ impl Ledger {
             .retry(context, async |_| {
                 let (state, top_up) =
                     futures::try_join!(self.store.load(account), self.store.top_up(account))?;
-                let Some((state, top_up)) = state.zip(top_up) else {
+                let Some((state, current)) = state.zip(top_up) else {
                     return Ok(Attempt::Done(Err(Skipped::Off)));
                 };
-                if top_up.is_ahead_of(state.head.seq) {
+                if current.is_ahead_of(state.head.seq) {
                     return Err(StoreError::Lost.into());
                 }
                 check_clock(&state, context.now)?;
                 let settled = settle::view(&self.policy, context.now, state.clone());
-                let decided = match top_up.decide(&settled, &self.policy, context.now) {
+                let decided = match current.decide(&settled, &self.policy, context.now) {
                     Next::Buy { purchase, top_up } => {
-                        let began = self.store.begin_purchase(account, &purchase, Some(&top_up));
-                        began.await?;
-                        Ok((*purchase, *top_up, state))
+                        let customer = self.customer(provider, account).await?;
+                        let named = top_up.terms.payment_method.as_deref();
+                        match method(provider, named, customer.as_ref()).await {
+                            Ok(method) => {
+                                let purchase = purchase.charged_to(method, customer);
+                                let began =
+                                    self.store.begin_purchase(account, &purchase, Some(&*top_up));
+                                began.await?;
+                                Ok((purchase, *top_up, state))
+                            }
+                            Err(Error::Refused(_)) => {
+                                self.store.put_top_up(account, &current.dropped()).await?;
+                                Err(Skipped::NoMethod)
+                            }
+                            Err(fault) => return Err(fault),
+                        }
                     }
                     Next::Skip { why, top_up } => {
                         if let Some(top_up) = top_up {
@@ -72,7 +85,7 @@ impl Ledger {
                 });
             }
         };
-        let payment = charged(provider, &purchase).await;
+        let payment = charged(provider, account, &purchase).await;
         let read = Read {
             state: &state,
             top_up: Some(&top_up),

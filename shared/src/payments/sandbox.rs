@@ -1,6 +1,7 @@
 //! A payment provider for trying things out: what happens is in the payment method's name.
 
-use super::{Charge, Payment, Provider};
+use super::{Charge, NoMethod, Payment, Provider};
+use crate::domain::ids::PaymentCustomer;
 use crate::store::{SandboxCharge, Store};
 
 /// What a sandbox payment method does.
@@ -45,8 +46,8 @@ impl Sandbox {
 }
 
 impl Provider for Sandbox {
-    fn default_method(&self) -> &str {
-        METHODS[0].0
+    async fn default_method(&self, _: Option<&PaymentCustomer>) -> Result<String, NoMethod> {
+        Ok(METHODS[0].0.to_owned())
     }
 
     fn accepts(&self, name: &str) -> bool {
@@ -132,9 +133,11 @@ mod tests {
             ("sandbox_late", 2, true, Payment::Declined),
         ] {
             let charge = Charge {
+                account: &account,
                 purchase: &purchase,
                 price: &price,
                 method,
+                customer: None,
             };
             let mut remembered = SandboxCharge {
                 method: method.to_owned(),

@@ -29,9 +29,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Up
 use serde::Serialize;
 
 use crate::defect::{Defect, present};
+use crate::domain::account::Contact;
 use crate::domain::codes::Batch;
 use crate::domain::draft::{Guard, LotWrite, Plan, ProfileWrite};
-use crate::domain::email::Email;
 use crate::domain::hold::Hold;
 use crate::domain::ids::{AccountId, PromoCode};
 use crate::domain::promo::{Promo, Redemption, Slot};
@@ -49,6 +49,9 @@ use super::{DueKind, Owner, Store, StoreError, broken, keys};
 
 pub const IS_NEW: &str = "attribute_not_exists(pk)";
 
+/// The attribute of a profile that says who the holder is at the payment provider.
+pub const PAYMENT_CUSTOMER: &str = "payment_customer";
+
 /// Attributes that a profile may or may not have.
 const OPTIONAL_IN_PROFILE: [&str; 5] = [
     "pending_plan",
@@ -65,7 +68,7 @@ impl Store {
     /// [`StoreError::Lost`] when the plan is stale, [`StoreError::Unanswered`] when the outcome is
     /// not known.
     pub async fn commit(&self, plan: Plan) -> Result<(), StoreError> {
-        self.commit_with_email(plan, None).await
+        self.commit_with(plan, Contact::default()).await
     }
 
     /// Commits a plan if there is one.
@@ -83,12 +86,8 @@ impl Store {
     ///
     /// # Errors
     /// As for [`Store::commit`].
-    pub async fn commit_with_email(
-        &self,
-        plan: Plan,
-        email: Option<&Email>,
-    ) -> Result<(), StoreError> {
-        let parts = plan.parts().map(|part| self.actions(part, email));
+    pub async fn commit_with(&self, plan: Plan, contact: Contact<'_>) -> Result<(), StoreError> {
+        let parts = plan.parts().map(|part| self.actions(part, contact));
         let actions = parts.collect::<Result<Vec<_>, _>>()?;
         self.transact(actions.concat()).await
     }
@@ -96,7 +95,7 @@ impl Store {
     fn actions(
         &self,
         plan: &Plan,
-        email: Option<&Email>,
+        contact: Contact<'_>,
     ) -> Result<Vec<TransactWriteItem>, StoreError> {
         let account = &plan.account;
         let entries = plan.entries.iter().map(|entry| {
@@ -114,7 +113,7 @@ impl Store {
         let profile = plan
             .profile
             .iter()
-            .map(|write| self.profile_action(account, write, email));
+            .map(|write| self.profile_action(account, write, contact));
         let guards = plan
             .guards
             .iter()
@@ -422,7 +421,7 @@ impl Store {
         &self,
         account: &AccountId,
         write: &ProfileWrite,
-        email: Option<&Email>,
+        contact: Contact<'_>,
     ) -> Result<TransactWriteItem, StoreError> {
         let (pk, sk) = (keys::account(account), keys::PROFILE.to_owned());
         let mut item = to_item(pk.clone(), sk.clone(), &ProfileItem::from(&write.profile))?;
@@ -430,7 +429,7 @@ impl Store {
             item.extend(due(DueKind::Grant, account, due_at));
         }
         let Some(was) = write.was else {
-            item.extend(email.map(|email| ("email".to_owned(), text(email.as_str()))));
+            item.extend(contact_attributes(contact));
             return self.put_if(item, IS_NEW);
         };
         item.remove("pk");
@@ -589,6 +588,15 @@ fn named<const N: usize>(values: [(&str, AttributeValue); N]) -> Values {
     })
 }
 
+/// What is kept of a contact, under the names of its attributes.
+pub fn contact_attributes(contact: Contact<'_>) -> impl Iterator<Item = (String, AttributeValue)> {
+    let email = contact.email.map(|email| ("email", email.as_str()));
+    let customer = contact.payment_customer;
+    let customer = customer.map(|customer| (PAYMENT_CUSTOMER, customer.as_str()));
+    let kept = [email, customer].into_iter().flatten();
+    kept.map(|(name, value)| (name.to_owned(), text(value)))
+}
+
 pub fn due(kind: DueKind, owner: &impl Owner, at: Time) -> [(String, AttributeValue); 2] {
     [
         ("due_shard".to_owned(), text(keys::due_shard(kind, owner))),
@@ -630,7 +638,7 @@ fn answered_item<A: Serialize>(
 
 /// A purchase's item must say the step before.
 fn purchase_condition(purchase: &Purchase) -> (&'static str, Names, Values) {
-    match purchase.status.before() {
+    match purchase.before() {
         None => (IS_NEW, None, None),
         Some(before) => {
             let word = serde_dynamo::to_attribute_value(before);

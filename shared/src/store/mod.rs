@@ -31,7 +31,7 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
 use serde::de::DeserializeOwned;
 
-pub use client::{connect, retries, timeouts};
+pub use client::{connect, environment, retries, timeouts};
 pub use due::{Due, DueItem, DuePage};
 pub use jobs::{Bidding, ItemKey, ProposalPage};
 pub use keys::{DUE_SHARDS, DueKind, Owner};
@@ -39,11 +39,12 @@ pub use meter::{Cost, Meter};
 pub use quotas::Taken;
 pub use sandbox::SandboxCharge;
 
-use crate::domain::account::{Account, Profile, Torn};
+use crate::domain::account::{Account, Contact, Profile, Torn};
 use crate::domain::codes::{Export, Page, Place};
-use crate::domain::email::Email;
 use crate::domain::hold::Hold;
-use crate::domain::ids::{AccountId, Operation, OperationId, PersonId, PromoCode, Seq};
+use crate::domain::ids::{
+    AccountId, Operation, OperationId, PaymentCustomer, PersonId, PromoCode, Seq,
+};
 use crate::domain::journal::Entry;
 use crate::domain::lot::Lot;
 use crate::domain::promo::{Promo, PromoState, Slot};
@@ -492,24 +493,57 @@ impl Store {
             .collect()
     }
 
-    /// Writes down where the holder can be told things. No plan reads it, so no entry says so.
+    /// Writes down what is kept beside an account. No plan reads it, so no entry says so.
     ///
     /// # Errors
     /// [`StoreError::Lost`] when there is no such account.
-    pub async fn set_email(&self, id: &AccountId, email: &Email) -> Result<(), StoreError> {
+    pub async fn set_contact(
+        &self,
+        id: &AccountId,
+        contact: Contact<'_>,
+    ) -> Result<(), StoreError> {
+        let (names, values): (Vec<String>, Vec<AttributeValue>) =
+            commit::contact_attributes(contact).unzip();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let sets: Vec<String> = names
+            .iter()
+            .map(|name| format!("{name} = :{name}"))
+            .collect();
+        let names = names.iter().map(|name| format!(":{name}"));
         let request = self
             .client
             .update_item()
             .table_name(&self.table)
             .key("pk", text(keys::account(id)))
             .key("sk", text(keys::PROFILE))
-            .update_expression("SET email = :email")
+            .update_expression(format!("SET {}", sets.join(", ")))
             .condition_expression("attribute_exists(pk)")
-            .expression_attribute_values(":email", text(email.as_str()))
+            .set_expression_attribute_values(Some(names.zip(values).collect()))
             .set_return_consumed_capacity(self.capacity());
         self.call(Access::Write(1), request.send())
             .await
             .map(|_| ())
+    }
+
+    /// Who an account's holder is at the payment provider.
+    pub async fn payment_customer(
+        &self,
+        id: &AccountId,
+    ) -> Result<Option<PaymentCustomer>, StoreError> {
+        let profile = self
+            .get(keys::account(id), keys::PROFILE.to_owned())
+            .await?;
+        let customer = profile.and_then(|mut profile| profile.remove(commit::PAYMENT_CUSTOMER));
+        let Some(AttributeValue::S(customer)) = customer else {
+            return Ok(None);
+        };
+        let customer = PaymentCustomer::try_new(&customer);
+        customer.map(Some).map_err(|why| StoreError::Unreadable {
+            what: "payment customer",
+            why: why.to_string(),
+        })
     }
 
     async fn get(&self, pk: String, sk: String) -> Result<Option<Item>, StoreError> {

@@ -7,7 +7,7 @@ use super::{Operation, of as schema_of};
 use connects::domain::ids::{AccountId, JobId, OperationId, PromoCode};
 
 /// Members of requests, by their names, or by those of the operation and the member where a name is not enough.
-const MEMBERS: [(&str, &str); 67] = [
+const MEMBERS: [(&str, &str); 68] = [
     (
         "account_id",
         "The account of whoever was hired, which need not be one here.",
@@ -117,8 +117,12 @@ const MEMBERS: [(&str, &str); 67] = [
     ),
     ("outcome", "What the client decided."),
     (
+        "payment_customer",
+        "Who the holder is at the payment provider; purchases are charged to that customer's methods.",
+    ),
+    (
         "payment_method",
-        "The payment provider's name for it; the sandbox's are in the text above.",
+        "The payment provider's name for it: the sandbox's are in the text above, Stripe's begin with `pm_`.",
     ),
     ("percent_off", "Per cent off the price of a purchase."),
     (

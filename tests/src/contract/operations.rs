@@ -344,7 +344,7 @@ pub fn operations() -> Vec<Operation> {
                 OK,
                 of::<LowBalanceView>,
             )
-            .body(function::account::low_balance)
+            .body(function::purchase::low_balance::wanted)
             .leads_to(&["getLowBalance", "clearLowBalance"]),
             O::new(
                 ("GET", "/v1/accounts/{account_id}/low-balance"),
@@ -418,7 +418,21 @@ pub fn operations() -> Vec<Operation> {
                 "purchase_not_found",
                 "purchase_not_paid",
                 "already_charged_back",
-            ]),
+            ])
+            .leads_to(&["reverseChargeBack"]),
+            O::new(
+                (
+                    "POST",
+                    "/v1/accounts/{account_id}/purchases/{purchase_id}/chargeback/reversal",
+                ),
+                "reverseChargeBack",
+                &[ADMIN],
+                OK,
+                of::<PurchaseView>,
+            )
+            .body(nothing)
+            .takes_a_key()
+            .refuses(&["purchase_not_found", "purchase_not_charged_back"]),
         ],
     ))
     .chain(about(

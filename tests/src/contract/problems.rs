@@ -39,6 +39,7 @@ fn all() -> Vec<Problem> {
             "purchase_id": "pu_7owehycd6icbdywkcvldjmutru", "status": status, "quantity": 20, "bonus": 0,
             "price": { "amount": 300, "currency": "USD" }, "discount": { "amount": 0, "currency": "USD" },
             "lot_id": if status == "declined" { Value::Null } else { "5-0".into() },
+            "chargeback_reversed": false,
             "balance": balance(available),
         })
     };
@@ -110,6 +111,9 @@ fn all() -> Vec<Problem> {
             }),
         },
         Refusal::PurchaseNotPaid,
+        Refusal::PurchaseNotChargedBack {
+            existing: purchase("paid", 25),
+        },
         Refusal::AlreadyChargedBack {
             existing: purchase("charged_back", 5),
         },
@@ -208,9 +212,8 @@ fn member(code: &str, name: &str, generator: &mut SchemaGenerator) -> Value {
             "anyOf": [of::<RedeemAnswer>(generator), of::<PurchaseView>(generator)],
         }),
         ("promo_exists", "existing") => of::<PromoView>(generator),
-        ("already_charged_back", "existing") | ("payment_declined", "purchase") => {
-            of::<PurchaseView>(generator)
-        }
+        ("already_charged_back" | "purchase_not_charged_back", "existing")
+        | ("payment_declined", "purchase") => of::<PurchaseView>(generator),
         _ => panic!("{code}: what is {name}?"),
     };
     schema.to_value()

@@ -305,6 +305,7 @@ fn person(name: &str) -> Open {
         kind: Kind::Freelancer,
         person_id: PersonId::try_new(name).unwrap(),
         email: None,
+        payment_customer: None,
         opened_on: None,
     }
 }
@@ -639,6 +640,7 @@ impl Act {
                     let amend = Amend {
                         status: Some(Status::Suspended),
                         email: Some(Email::try_new("holder@example.com").unwrap()),
+                        payment_customer: None,
                     };
                     told(ledger.amend(&now, &id, amend).await, account_view)
                 }

@@ -10,7 +10,7 @@ use connects::config::{JwksSource, TokenConfig};
 use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::quota::{LimitPolicy, Rate};
 use connects::domain::time::{self, Time};
-use connects::http::{App, Auth, Event, Run, Work, invoked};
+use connects::http::{App, Auth, Event, Run, Till, Work, invoked};
 use connects::store::{ItemKey, Store};
 use connects_local::emulator;
 use connects_local::keys::{AUDIENCE, Claims, ISSUER, Keys};
@@ -59,7 +59,7 @@ pub(super) struct World {
     pub(super) runtime: Runtime,
     pub(super) listings: Vec<(&'static str, Vec<u8>)>,
     pub(super) second: u64,
-    app: App,
+    app: Till,
     key: EncodingKey,
     names: Vec<(&'static str, String)>,
     table: Emulated,
@@ -136,7 +136,7 @@ impl World {
             runtime,
             listings: vec![],
             second: u64::try_from(now.timestamp()).unwrap(),
-            app: App::new(core, auth),
+            app: gateway::till(App::new(core, auth)),
             key: EncodingKey::from_ec_pem(&pem).unwrap(),
             names: names.into(),
             table,

@@ -255,11 +255,36 @@ impl Evidence<'_> {
             }
             Asked::Buy(key, command) => self.bought(attempt, key.as_str(), command, said),
             Asked::Chargeback(_, id) => {
-                let tick = self.revoked(attempt, id)?;
-                ensure(
-                    tick < attempt.ended && (replayed || attempt.begun < tick),
-                    || "was revoked at another time".to_owned(),
-                )
+                let at = self.ticks_of(attempt, "chargeback", id)?;
+                let then =
+                    |tick: &u64| *tick < attempt.ended && (replayed || attempt.begun < *tick);
+                ensure(at.iter().any(then), || {
+                    "was revoked at another time".to_owned()
+                })
+            }
+            Asked::Reversal(_, id) => {
+                let at = self.ticks_of(attempt, "chargeback_reversed", id)?;
+                let then =
+                    |tick: &u64| *tick < attempt.ended && (replayed || attempt.begun < *tick);
+                ensure(at.iter().any(then), || {
+                    "was given back at another time".to_owned()
+                })
+            }
+            // Where the purchase stood then, and can have gone on from to where it stands now.
+            Asked::Message(id) | Asked::Dispute(_, id, _) => {
+                let partition = self.partition(account);
+                let purchase = partition.and_then(|partition| partition.purchases.get(id.as_str()));
+                let (Some(purchase), Some(then)) = (purchase, said.as_str()) else {
+                    return ensure(said.is_null(), || "there is no such purchase".to_owned());
+                };
+                let now = json!(purchase.status);
+                let is_paid = |status: &str| ["paid", "charged_back"].contains(&status);
+                let goes_on = match then {
+                    "pending" => true,
+                    "declined" => now == "declined",
+                    paid => is_paid(paid) && is_paid(now.as_str().unwrap_or_default()),
+                };
+                ensure(goes_on, || format!("{then}, and now {now}"))
             }
             Asked::Limit(_, terms) => ensure(
                 said["max_redemptions"] == json!(terms.max_redemptions)
@@ -289,19 +314,21 @@ impl Evidence<'_> {
         }
     }
 
-    /// When a purchase was revoked.
-    fn revoked(&self, attempt: &Attempt, id: &OperationId) -> Result<u64, String> {
+    /// When something of that reason happened to a purchase.
+    fn ticks_of(
+        &self,
+        attempt: &Attempt,
+        reason: &str,
+        id: &OperationId,
+    ) -> Result<Vec<u64>, String> {
         let partition = self.partition(&attempt.account).ok_or("no account")?;
         let reference = format!("purchase:{id}");
-        let revoked = partition.journal.iter().find(|entry| {
-            entry.reason.as_str() == "chargeback"
-                && entry
-                    .reference
-                    .as_ref()
-                    .is_some_and(|r| r.as_str() == reference)
+        let happened = partition.journal.iter().filter(|entry| {
+            let about = entry.reference.as_ref();
+            entry.reason.as_str() == reason && about.is_some_and(|r| r.as_str() == reference)
         });
-        let seq = revoked.ok_or("was not revoked")?.seq.get();
-        self.tick(&attempt.account, seq)
+        let ticks = happened.map(|entry| self.tick(&attempt.account, entry.seq.get()));
+        ticks.collect()
     }
 
     /// An operation with a receipt: it says what was answered, and was written in time.
@@ -600,8 +627,10 @@ impl Evidence<'_> {
             },
             Refusal::AlreadyChargedBack { .. } => match &attempt.asked {
                 Asked::Chargeback(key, id) => {
-                    let tick = self.revoked(attempt, id)?;
-                    ensure(tick < attempt.ended, || "not charged back yet".to_owned())?;
+                    let at = self.ticks_of(attempt, "chargeback", id)?;
+                    ensure(at.iter().any(|tick| *tick < attempt.ended), || {
+                        "not charged back yet".to_owned()
+                    })?;
                     let partition = self.partition(&attempt.account);
                     let purchase = partition.and_then(|p| p.purchases.get(id.as_str()));
                     let under = purchase.and_then(|purchase| purchase.chargeback_key.as_ref());

@@ -357,6 +357,7 @@ fn accounts() -> Vec<(AccountId, Open)> {
             },
             person_id: PersonId::try_new(&format!("p{}", number % persons)).unwrap(),
             email: None,
+            payment_customer: None,
             opened_on: None,
         };
         (AccountId::try_new(&format!("a{number}")).unwrap(), open)

@@ -538,7 +538,8 @@ fn purchases(partition: &Partition) -> Result<(), String> {
         entries.count()
     };
     for purchase in partition.purchases.values() {
-        let (credited, revoked) = match purchase.status {
+        // Each chargeback but the last one was reversed, and that too if it is paid.
+        let (credited, open) = match purchase.status {
             PurchaseStatus::Pending | PurchaseStatus::Declined => (0, 0),
             PurchaseStatus::Paid => (1, 0),
             PurchaseStatus::ChargedBack => (1, 1),
@@ -546,9 +547,10 @@ fn purchases(partition: &Partition) -> Result<(), String> {
         let found = (
             count(purchase, EntryType::Issue),
             count(purchase, EntryType::Revoke),
+            count(purchase, EntryType::Return),
         );
-        ensure(found == (credited, revoked), || {
-            format!("credited and revoked {found:?}: {purchase:?}")
+        ensure(found == (credited, open + found.2, found.2), || {
+            format!("credited, revoked and given back {found:?}: {purchase:?}")
         })?;
     }
     let bought = partition

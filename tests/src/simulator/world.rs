@@ -21,7 +21,7 @@ use connects::domain::low_balance::SetLowBalance;
 use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::promo::{PromoKind, Terms};
 use connects::domain::proposal::{Decision, FreeReason, ProposeCommand};
-use connects::domain::purchase::PurchaseCommand;
+use connects::domain::purchase::{DisputeState, PurchaseCommand};
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
 use connects::domain::reward::RewardCommand;
@@ -59,6 +59,12 @@ pub enum Asked {
     Buy(IdempotencyKey, PurchaseCommand),
     /// To take a purchase back.
     Chargeback(Option<IdempotencyKey>, OperationId),
+    /// To undo that.
+    Reversal(Option<IdempotencyKey>, OperationId),
+    /// To hear the payment provider's message about a purchase.
+    Message(OperationId),
+    /// To hear its message about a dispute.
+    Dispute(IdempotencyKey, OperationId, DisputeState),
     /// To redeem a promo code.
     Redeem(Option<IdempotencyKey>, PromoCode),
     /// To change a promo code's limit.
@@ -335,6 +341,19 @@ impl World {
                     .chargeback(context, account, id, key.as_ref())
                     .await?,
             ),
+            Asked::Reversal(key, id) => {
+                let reversed = ledger.reverse_chargeback(context, account, id, key.as_ref());
+                said(reversed.await?)
+            }
+            Asked::Message(id) => {
+                let provider = self.provider();
+                let told = ledger.payment_told(context, &provider, account, id);
+                said(Outcome::Applied(told.await?))
+            }
+            Asked::Dispute(key, id, state) => {
+                let told = ledger.dispute_told(context, account, id, key, *state);
+                said(Outcome::Applied(told.await?))
+            }
             Asked::Redeem(key, code) => {
                 said(ledger.redeem(context, account, key.as_ref(), code).await?)
             }
@@ -346,6 +365,7 @@ impl World {
                 let amend = Amend {
                     status: Some(*status),
                     email: None,
+                    payment_customer: None,
                 };
                 said(Outcome::Applied(
                     ledger.amend(context, account, amend).await?,
@@ -468,7 +488,7 @@ impl World {
             36..51 => self.refund().unwrap_or(Asked::Look),
             51..63 => Asked::Buy(key(), self.purchase()),
             63..73 => self.redemption().unwrap_or(Asked::Look),
-            73..77 => self.chargeback(&account).unwrap_or(Asked::Look),
+            73..77 => self.about_a_payment(&account).unwrap_or(Asked::Look),
             77..82 => Asked::Amend(match chance(60) {
                 true => Status::Active,
                 false => Status::Suspended,
@@ -710,7 +730,8 @@ impl World {
         }
     }
 
-    fn chargeback(&self, account: &AccountId) -> Option<Asked> {
+    /// What the payment provider or the payer's bank has to say of a purchase, and operators of it.
+    fn about_a_payment(&self, account: &AccountId) -> Option<Asked> {
         let requests = self.requests.borrow();
         let bought = requests.iter().filter_map(|(of, asked)| match asked {
             Asked::Buy(key, _) if of == account => Some(PurchaseCommand::id(of, key)),
@@ -718,7 +739,13 @@ impl World {
         });
         let bought: Vec<OperationId> = bought.collect();
         let id = pick(&bought).cloned()?;
-        Some(Asked::Chargeback(chance(70).then(key), id))
+        Some(match fastrand::u32(0..10) {
+            0..3 => Asked::Chargeback(chance(70).then(key), id),
+            3..5 => Asked::Reversal(chance(70).then(key), id),
+            5..8 => Asked::Message(id),
+            8 => Asked::Dispute(key(), id, DisputeState::Taken),
+            _ => Asked::Dispute(key(), id, DisputeState::GivenBack),
+        })
     }
 
     /// Several clients open the same account at the same time.

@@ -18,9 +18,9 @@ export interface paths {
         get: operations["getAccount"];
         /**
          * Open an account
-         * @description `{kind: freelancer|agency, person_id, email?, opened_on?}`. `opened_on`, a day up to today, fixes the
-         *     billing cycle only. 201, and 200 for the same `kind`, `person_id` and `opened_on` (if given) again; the email
-         *     is stored with the first. Otherwise 409 `account_exists`.
+         * @description `{kind: freelancer|agency, person_id, email?, payment_customer?, opened_on?}`. `opened_on`, a day up to today, fixes the
+         *     billing cycle only. `payment_customer` is the holder at the payment provider, such as Stripe's `cus_…`. 201, and 200 for
+         *     the same `kind`, `person_id` and `opened_on` (if given) again; email and payment customer are stored with the first. Otherwise 409 `account_exists`.
          *
          *     ```json
          *     {"account_id":"a1","kind":"freelancer","plan":"basic","status":"active",
@@ -39,7 +39,7 @@ export interface paths {
         head?: never;
         /**
          * Suspend, reactivate, change the contact
-         * @description `{status?: active|suspended, email?}` → 200 and the account. What is so already changes nothing.
+         * @description `{status?: active|suspended, email?, payment_customer?}` → 200 and the account. What is so already changes nothing.
          */
         patch: operations["amendAccount"];
         trace?: never;
@@ -116,7 +116,7 @@ export interface paths {
          *     `amount` is the signed change of what is available. Types, with their reasons: `issue` (`signup`
          *     `monthly_free` `plan_included` `purchase` `promo_grant` `promo_bonus` `rising_talent` `skill_certification`
          *     `interview_awarded`), `spend` (the request's, `proposal`, `badge`), `return` (`goodwill` `correction`
-         *     `interview_refunded`, a closure's), `hold` (the request's, `boost`), `release` (`released` `hold_expired` `outbid` `job_closed`), `capture`
+         *     `interview_refunded` `chargeback_reversed`, a closure's), `hold` (the request's, `boost`), `release` (`released` `hold_expired` `outbid` `job_closed`), `capture`
          *     (`captured` `won` `interaction`, of amount 0), `expire` (`expired`), `revoke` (`chargeback`), `debt_repaid` (`debt`),
          *     `account` (`opened` `suspended` `reactivated` `upgraded` `downgraded` `downgrade_scheduled`
          *     `downgrade_cancelled` `grant_skipped` `low_balance_set` `low_balance_cleared`), `pending` (that of the entry whose lots are being written).
@@ -446,7 +446,7 @@ export interface paths {
          *     ```json
          *     {"purchase_id":"pu_7owehycd6icbdywkcvldjmutru","status":"paid","quantity":20,"bonus":0,
          *      "price":{"amount":300,"currency":"USD"},"discount":{"amount":0,"currency":"USD"},
-         *      "lot_id":"5-0","balance":{"available":25,"held":0,"debt":0}}
+         *      "lot_id":"5-0","chargeback_reversed":false,"balance":{"available":25,"held":0,"debt":0}}
          *     ```
          *
          *     `price` is what is charged and `discount` what a code took off: together they are the whole price. `bonus` are the
@@ -465,6 +465,12 @@ export interface paths {
          *     The sandbox's payment methods: `sandbox_approve` (taken if none is named), `sandbox_decline`,
          *     `sandbox_timeout` (charged, but the answer is lost: pending, and paid when the schedule asks again) and `sandbox_late`
          *     (pending, and paid when the schedule asks again). Any other: 422 `invalid_field`.
+         *
+         *     With Stripe a method is a saved one of the account's `payment_customer`, `pm_…`; if none is named, the customer's
+         *     default for invoices. It is charged while the customer is away: what would need them is declined. 422
+         *     `invalid_field` (`payment_method`) also where the account has no payment customer, or the customer no default; 503
+         *     `busy` where Stripe does not say. A purchase that nothing is charged for needs neither. payments.md has
+         *     the rest.
          */
         post: operations["purchase"];
         delete?: never;
@@ -509,6 +515,28 @@ export interface paths {
          *     or after it was declined, `already_charged_back`.
          */
         post: operations["chargeBack"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/purchases/{purchase_id}/chargeback/reversal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give them back
+         * @description `{}` → 200 and the purchase, `paid` again, with `chargeback_reversed` and the balance it left. What was revoked comes back
+         *     as anything does that is returned; of what was owed the rest is owed no more, and what was repaid comes back too; all
+         *     in one `return` entry. The purchase can be charged back again. 409 `purchase_not_charged_back`, with the purchase as `existing`. With Stripe both happen by themselves.
+         */
+        post: operations["reverseChargeBack"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1469,6 +1497,11 @@ export interface components {
             starts_on: string;
         };
         /**
+         * @description An account's holder at the payment provider: `[A-Za-z0-9_-]{1,64}`, such as Stripe's `cus_…`.
+         * @example cus_NffrFeUfNV2Hib
+         */
+        PaymentCustomer: string;
+        /**
          * @description A natural person behind accounts: the signup bonus is once per person.
          * @example p1
          */
@@ -1992,6 +2025,19 @@ export interface components {
             /** @constant */
             type: "/problems/proposal_not_found";
         };
+        "Problem.purchase_not_charged_back": {
+            /** @constant */
+            code: "purchase_not_charged_back";
+            /** @description What is wrong with this request, for a person to read. */
+            detail: string;
+            existing: components["schemas"]["Purchase"];
+            /** @constant */
+            status: 409;
+            /** @description The code in words. */
+            title: string;
+            /** @constant */
+            type: "/problems/purchase_not_charged_back";
+        };
         "Problem.purchase_not_found": {
             /** @constant */
             code: "purchase_not_found";
@@ -2193,6 +2239,8 @@ export interface components {
             balance: components["schemas"]["Balance"];
             /** @description How many a code brings on top, in a lot of their own. */
             bonus: components["schemas"]["Connects"];
+            /** @description Whether it was charged back, and the payer's bank has undone that since. */
+            chargeback_reversed: boolean;
             /** @description What a code took off: the whole price is this and `price`. */
             discount: components["schemas"]["Money"];
             /** @description The lot of what was bought, once paid. */
@@ -2739,6 +2787,16 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem.proposal_not_found"];
             };
         };
+        /** @description `purchase_not_charged_back` */
+        purchase_not_charged_back: {
+            headers: {
+                "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem.purchase_not_charged_back"];
+            };
+        };
         /** @description `purchase_not_found` */
         purchase_not_found: {
             headers: {
@@ -2929,6 +2987,8 @@ export interface operations {
                      * @description The day that billing cycles are counted from, up to today; today, if left out.
                      */
                     opened_on?: string;
+                    /** @description Who the holder is at the payment provider; purchases are charged to that customer's methods. */
+                    payment_customer?: components["schemas"]["PaymentCustomer"];
                     /** @description Who is behind the account: the signup bonus is given once to a person. */
                     person_id: components["schemas"]["PersonId"];
                 };
@@ -3047,6 +3107,8 @@ export interface operations {
                 "application/json": {
                     /** @description Where the holder can be told things. */
                     email?: components["schemas"]["Email"];
+                    /** @description Who the holder is at the payment provider; purchases are charged to that customer's methods. */
+                    payment_customer?: components["schemas"]["PaymentCustomer"];
                     /** @description Whether the account may be used. */
                     status?: components["schemas"]["AccountStatus"];
                 };
@@ -4403,7 +4465,7 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": {
-                    /** @description The payment provider's name for it; the sandbox's are in the text above. */
+                    /** @description The payment provider's name for it: the sandbox's are in the text above, Stripe's begin with `pm_`. */
                     payment_method?: string;
                     /** @description A code that rides on the purchase. */
                     promo_code?: components["schemas"]["PromoCode"];
@@ -4429,6 +4491,7 @@ export interface operations {
                      *         "held": 0
                      *       },
                      *       "bonus": 0,
+                     *       "chargeback_reversed": false,
                      *       "discount": {
                      *         "amount": 0,
                      *         "currency": "USD"
@@ -4462,6 +4525,7 @@ export interface operations {
                      *         "held": 0
                      *       },
                      *       "bonus": 0,
+                     *       "chargeback_reversed": false,
                      *       "discount": {
                      *         "amount": 0,
                      *         "currency": "USD"
@@ -4557,6 +4621,7 @@ export interface operations {
                      *         "held": 0
                      *       },
                      *       "bonus": 0,
+                     *       "chargeback_reversed": false,
                      *       "discount": {
                      *         "amount": 0,
                      *         "currency": "USD"
@@ -4629,6 +4694,7 @@ export interface operations {
                      *         "held": 0
                      *       },
                      *       "bonus": 0,
+                     *       "chargeback_reversed": false,
                      *       "discount": {
                      *         "amount": 0,
                      *         "currency": "USD"
@@ -4678,6 +4744,99 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem.already_charged_back"] | components["schemas"]["Problem.purchase_not_paid"];
                 };
             };
+            413: components["responses"]["body_too_large"];
+            /** @description `idempotency_key_reused`, `unknown_field` */
+            422: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem.idempotency_key_reused"] | components["schemas"]["Problem.unknown_field"];
+                };
+            };
+            500: components["responses"]["internal"];
+            503: components["responses"]["busy"];
+        };
+    };
+    reverseChargeBack: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description As with other operations; without it, a retry is told from the first by what it asks for, and refused. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description Whose account. */
+                account_id: components["schemas"]["AccountId"];
+                /** @description Which purchase. */
+                purchase_id: components["schemas"]["OperationId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "balance": {
+                     *         "available": 25,
+                     *         "debt": 0,
+                     *         "held": 0
+                     *       },
+                     *       "bonus": 0,
+                     *       "chargeback_reversed": false,
+                     *       "discount": {
+                     *         "amount": 0,
+                     *         "currency": "USD"
+                     *       },
+                     *       "lot_id": "5-0",
+                     *       "price": {
+                     *         "amount": 300,
+                     *         "currency": "USD"
+                     *       },
+                     *       "purchase_id": "pu_7owehycd6icbdywkcvldjmutru",
+                     *       "quantity": 20,
+                     *       "status": "paid"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Purchase"];
+                };
+            };
+            /** @description `idempotency_key_invalid`, `malformed_request` */
+            400: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem.idempotency_key_invalid"] | components["schemas"]["Problem.malformed_request"];
+                };
+            };
+            401: components["responses"]["unauthenticated"];
+            403: components["responses"]["forbidden"];
+            /** @description `account_not_found`, `purchase_not_found` */
+            404: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem.account_not_found"] | components["schemas"]["Problem.purchase_not_found"];
+                };
+            };
+            409: components["responses"]["purchase_not_charged_back"];
             413: components["responses"]["body_too_large"];
             /** @description `idempotency_key_reused`, `unknown_field` */
             422: {
