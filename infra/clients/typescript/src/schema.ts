@@ -997,7 +997,8 @@ export interface paths {
          *
          *     **The codes are shown once.** Until `shown_until`, a quarter of an hour later, the same request under the same key is
          *     answered with them again, so that a lost answer loses nothing. After that, and under another key, it is 409
-         *     `promo_exists`: what is kept tells whether a code is one of them, not which there are.
+         *     `promo_exists`: what is kept tells whether a code is one of them, not which there are. Make the key a random one, such as a
+         *     UUID: the codes are made of it too, and it is not kept.
          *
          *     `GET` and `PUT` of `/v1/promos/{code}` show and change the terms of all at once; `single_use_codes` says how many there
          *     are, `redeemed` how many of them are used. `max_redemptions`, where it is fewer, ends them when so many are used.
