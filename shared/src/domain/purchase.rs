@@ -742,7 +742,11 @@ mod tests {
             birth: birth.clone(),
             amount: connects(70),
         };
-        let given = refunded.give_back(&[slice.clone()], Reason::of("goodwill"), about());
+        let given = refunded.give_back(
+            std::slice::from_ref(&slice),
+            Reason::of("goodwill"),
+            about(),
+        );
         assert_eq!(given, Some(vec![slice]));
         let lots = refunded.account().lots.iter();
         let lots = lots.map(|lot| (lot.birth().source, lot.remaining().get()));
