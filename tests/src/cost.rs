@@ -359,7 +359,7 @@ impl Metered {
                     amount: 1_200,
                     currency: "USD".to_owned(),
                 },
-                payment_method: "approves".to_owned(),
+                payment_method: Some("approves".to_owned()),
             }),
         };
         self.meter.take();

@@ -176,7 +176,7 @@ mod tests {
                 amount: cap,
                 currency: "USD".to_owned(),
             },
-            payment_method: "m".to_owned(),
+            payment_method: Some("m".to_owned()),
         }
     }
 

@@ -476,7 +476,7 @@ mod tests {
         TopUpTerms {
             quantity: connects(20),
             monthly_cap: cents(cap),
-            payment_method: "m".to_owned(),
+            payment_method: Some("m".to_owned()),
         }
     }
 
@@ -642,6 +642,7 @@ mod tests {
         let suspend = Amend {
             status: Some(Status::Suspended),
             email: None,
+            payment_customer: None,
         };
         let (account, _) = suspend.plan(draft(&policy, low(&policy), OPENED));
         let next = waiting(300).decide(&stored(account), &policy, at(OPENED));

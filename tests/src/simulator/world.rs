@@ -527,7 +527,7 @@ impl World {
                 let top_up = chance(80).then(|| TopUpTerms {
                     quantity: Connects::new(quantity),
                     monthly_cap: price.times(Connects::new(times)),
-                    payment_method: method(),
+                    payment_method: Some(method()),
                 });
                 Asked::SetLow(SetLowBalance {
                     threshold: Connects::new(threshold),
