@@ -49,6 +49,7 @@ pub async fn run(functions: &Binaries, seconds: u64) {
         schedules: false,
         origins: vec![],
         reference: false,
+        with_aws: false,
     });
     let running = site
         .unwrap()

@@ -29,6 +29,7 @@ pub mod simulator;
 pub mod stack;
 pub mod table;
 pub mod token;
+pub mod told;
 pub mod typescript;
 pub mod wire;
 pub mod written;

@@ -7,7 +7,6 @@ use connects::domain::refusal::{Invalid, Refusal};
 use connects::http::input::{Fields, both, connects, sized, text, word};
 use connects::http::{self, Answer, App, Problem, Request, Run, Scope, Work};
 use connects::ledger::{self, Report};
-use connects::store::ItemKey;
 
 /// The longest text that is looked at as a spend's id.
 const MAX_SPEND_ID: usize = 64;
@@ -19,14 +18,19 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     http::serve_and_run(app.clock, routes, async |run| returns(&app, run).await).await
 }
 
-async fn returns(app: &App, run: Run) -> Result<Report, ledger::Error> {
-    match run.work {
-        Work::Changed(items) => {
-            let closures = items.iter().filter_map(ItemKey::closure).collect();
-            app.ledger.carry_out(&run.context, closures).await
+async fn returns(app: &App, run: Run) -> Result<Report, String> {
+    let report = match run.work {
+        Work::Changed(changes) => {
+            let closures = changes.iter().filter_map(|change| change.keys.closure());
+            app.ledger.carry_out(&run.context, closures.collect()).await
         }
-        Work::Due(until) => Ok(app.ledger.sweep_closures(&run.context, until).await?),
-    }
+        Work::Due(until) => {
+            let report = app.ledger.sweep_closures(&run.context, until).await;
+            report.map_err(ledger::Error::from)
+        }
+        Work::Told(_) => return Err("this function reads no queue".to_owned()),
+    };
+    report.map_err(|error| error.to_string())
 }
 
 /// The routes of this function.

@@ -15,7 +15,7 @@ use connects_local::project::Project;
 use connects_local::stack::{self, Options, Site, Stack};
 use connects_local::state::{self, Features};
 use connects_local::template::Template;
-use connects_local::{demo, environment, functions, proofs, schedule, testing};
+use connects_local::{demo, environment, functions, proofs, schedule, testing, tools};
 
 /// Connects on one machine: every function, DynamoDB and the API gateway.
 #[derive(Debug, Parser)]
@@ -71,6 +71,9 @@ struct Up {
     /// Show the contract as a page, at /reference
     #[arg(long)]
     reference: bool,
+    /// Tell events on a bus and send mails, with a stand-in for EventBridge, SQS and SES
+    #[arg(long)]
+    with_aws: bool,
 }
 
 #[derive(Debug, Args)]
@@ -193,6 +196,7 @@ impl Up {
             schedules: true,
             origins: self.origins,
             reference: self.reference,
+            with_aws: self.with_aws,
         };
         let mut stack = start(project, options).await?;
         println!("ready {}", stack.state.url);
@@ -236,6 +240,7 @@ async fn show(project: &Project, state: PathBuf) -> Result<()> {
         schedules: false,
         origins: vec![],
         reference: false,
+        with_aws: tools::missing_for_aws().is_empty(),
     };
     let mut stack = start(project, own).await?;
     let running = stack.state.clone();

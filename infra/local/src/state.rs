@@ -37,6 +37,22 @@ pub struct State {
     pub pid: u32,
     /// How the functions were built.
     pub features: Features,
+    /// The stand-in for the rest of AWS, where there is one.
+    #[serde(default)]
+    pub aws: Option<Aws>,
+}
+
+/// A stand-in for the rest of AWS.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Aws {
+    /// Where it answers, for every service.
+    pub endpoint: String,
+    /// The bus.
+    pub bus: String,
+    /// The configuration set that mails are sent under.
+    pub mail_configuration: String,
+    /// What the names of the mails' templates begin with.
+    pub mail_templates: String,
 }
 
 /// How functions are built.
@@ -143,6 +159,7 @@ mod tests {
             logs: PathBuf::from("/l"),
             pid: 7,
             features: Features::Local,
+            aws: None,
         };
         assert!(running(&path).unwrap().is_none());
         let claim = Claim::take(&path).unwrap();

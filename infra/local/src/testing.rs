@@ -48,6 +48,7 @@ pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
             "{why}: the TypeScript client and the recipes are NOT tested"
         ));
     }
+    all_there(&tools::missing_for_aws(), "events and mails are NOT tested")?;
 
     let template = Template::read(&project.template())?;
     let home = project.home().join("test");
@@ -125,6 +126,7 @@ async fn start(
         schedules: false,
         origins: vec![],
         reference: false,
+        with_aws: features == Features::Local && tools::missing_for_aws().is_empty(),
     })?;
     site.start(project, template, binaries).await
 }

@@ -1,6 +1,6 @@
 //! The events that invoke a function: API Gateway's HTTP request (payload version 2.0),
-//! EventBridge's scheduled event and the changes that the table's stream tells. One binary may
-//! receive all of them.
+//! EventBridge's scheduled event, the changes that the table's stream tells, and messages of a queue,
+//! each an event that was told on a bus. One binary may receive all of them.
 //!
 //! The gateway's forms are `lambda_http`'s; its conversion to an `http::Request` is not used. That
 //! panics on a `Host` header that makes no URL, which any stranger can send, and its adapter takes
@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::answer::{Answer, SAFEGUARDS};
-use crate::store::ItemKey;
+use crate::store::{Image, ItemKey};
 
 /// What invoked the function.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub enum Event {
     Scheduled(ScheduledEvent),
     /// Changes of the table.
     Changed(StreamEvent),
+    /// What was told on a bus.
+    Told(QueueEvent),
     /// A request.
     Http(Box<ApiGatewayV2httpRequest>),
 }
@@ -35,6 +37,8 @@ impl<'de> Deserialize<'de> for Event {
         let mut event = Value::deserialize(deserializer)?;
         let read = if event.get("detail-type").is_some() {
             serde_json::from_value(event).map(Self::Scheduled)
+        } else if event["Records"][0]["eventSource"] == QUEUE {
+            serde_json::from_value(event).map(Self::Told)
         } else if event.get("Records").is_some() {
             serde_json::from_value(event).map(Self::Changed)
         } else {
@@ -59,7 +63,7 @@ pub struct ScheduledEvent {
     pub time: Option<String>,
 }
 
-/// What the table's stream tells, as far as a function needs it: the items are read again anyway.
+/// What the table's stream tells, as far as a function needs it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct StreamEvent {
@@ -68,20 +72,77 @@ pub struct StreamEvent {
 
 #[derive(Debug, Deserialize)]
 struct StreamRecord {
-    dynamodb: StreamItem,
+    dynamodb: Change,
 }
 
-#[derive(Debug, Deserialize)]
+/// A change of an item.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct StreamItem {
-    keys: ItemKey,
+pub struct Change {
+    /// Its place in the stream.
+    #[serde(default)]
+    pub sequence_number: String,
+    /// The item.
+    pub keys: ItemKey,
+    /// The item as it is after; none where it is gone, or the stream does not show it.
+    #[serde(default)]
+    pub new_image: Option<Image>,
 }
 
 impl StreamEvent {
-    /// The items that changed.
-    pub fn keys(self) -> Vec<ItemKey> {
-        let keys = |record: StreamRecord| record.dynamodb.keys;
-        self.records.into_iter().map(keys).collect()
+    /// What changed, in order.
+    pub fn changes(self) -> Vec<Change> {
+        let change = |record: StreamRecord| record.dynamodb;
+        self.records.into_iter().map(change).collect()
+    }
+}
+
+/// What a queue of SQS calls itself.
+const QUEUE: &str = "aws:sqs";
+
+/// Messages of a queue that a rule of EventBridge fills.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct QueueEvent {
+    records: Vec<QueueRecord>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QueueRecord {
+    message_id: String,
+    body: String,
+}
+
+/// An event that somebody told on a bus.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BusEvent {
+    /// Who.
+    pub source: String,
+    /// What kind of event it is.
+    pub detail_type: String,
+    /// The event.
+    pub detail: Value,
+}
+
+/// A message of a queue.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its id.
+    pub id: String,
+    /// What it says; none where that is no event of a bus.
+    pub told: Option<BusEvent>,
+}
+
+impl QueueEvent {
+    /// The messages.
+    pub fn messages(self) -> Vec<Message> {
+        let message = |record: QueueRecord| Message {
+            id: record.message_id,
+            told: serde_json::from_str(&record.body).ok(),
+        };
+        self.records.into_iter().map(message).collect()
     }
 }
 

@@ -15,14 +15,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::answer::Answer;
-use super::event::{Event, Parts, gateway_answer};
+use super::event::{Change, Event, Message, Parts, gateway_answer};
 use super::problem::Problem;
 use super::request::{Request, route};
 use crate::clock::Clock;
 use crate::config::LogConfig;
 use crate::domain::time::Time;
 use crate::ledger::{Context, Fault};
-use crate::store::ItemKey;
 
 /// A request is answered within this, whatever the gateway says.
 const REQUEST_BUDGET: Duration = Duration::from_secs(8);
@@ -40,7 +39,7 @@ const RUN_RESERVE: Duration = Duration::from_secs(10);
 const ONLY_REQUESTS: &str = "this function only serves requests";
 
 /// What a function that works on a schedule says to a stream.
-const ONLY_SCHEDULED: &str = "this function reads no stream";
+const ONLY_SCHEDULED: &str = "this function reads no stream and no queue";
 
 /// The header by which tests set the time.
 const TEST_TIME: &str = "connects-now";
@@ -55,12 +54,14 @@ pub struct Run {
 }
 
 /// What a run is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Work {
     /// A schedule: whatever is due at this instant or before.
     Due(Time),
-    /// The table's stream: whatever these items, which are new or changed, ask for.
-    Changed(Vec<ItemKey>),
+    /// The table's stream: whatever these changes of items ask for, in order.
+    Changed(Vec<Change>),
+    /// A queue: whatever these messages ask for.
+    Told(Vec<Message>),
 }
 
 /// Writes logs as JSON lines, filtered as configured.
@@ -116,7 +117,7 @@ pub async fn serve_and_sweep<R: Serialize>(
         Work::Due(until) => job(run.context, until)
             .await
             .map_err(|fault| fault.to_string()),
-        Work::Changed(_) => Err(ONLY_SCHEDULED.to_owned()),
+        Work::Changed(_) | Work::Told(_) => Err(ONLY_SCHEDULED.to_owned()),
     })
     .await
 }
@@ -163,7 +164,12 @@ pub async fn invoked<R: Serialize, E: Display>(
                 report.await.map(Reply::Report)
             }
             Event::Changed(event) => {
-                let work = Work::Changed(event.keys());
+                let work = Work::Changed(event.changes());
+                let report = report(clock, job, clock.real(), work, deadline_ms);
+                report.await.map(Reply::Report)
+            }
+            Event::Told(event) => {
+                let work = Work::Told(event.messages());
                 let report = report(clock, job, clock.real(), work, deadline_ms);
                 report.await.map(Reply::Report)
             }
@@ -349,7 +355,10 @@ mod tests {
     async fn a_run_reports() {
         let job = async |run: Run| match run.work {
             Work::Due(until) => Ok(json!({ "due": time::text(until) })),
-            Work::Changed(keys) => Ok(json!({ "closures": format!("{:?}", keys[0].closure()) })),
+            Work::Changed(changes) => {
+                Ok(json!({ "closures": format!("{:?}", changes[0].keys.closure()) }))
+            }
+            Work::Told(messages) => Ok(json!({ "messages": messages.len() })),
         };
         let scheduled = |time| json!({ "detail-type": "Scheduled Event", "time": time });
         let at = "2020-02-02T00:00:00Z";

@@ -13,6 +13,7 @@ mod badges;
 mod closures;
 mod holds;
 mod jobs;
+mod mails;
 mod operations;
 mod plans;
 mod purchases;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tokio::time::Instant;
 
+pub use mails::{MailError, Mailed, Post, Undelivered};
 pub use sweeps::Report;
 
 use crate::defect::{self, Defect, present};

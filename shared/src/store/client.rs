@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
@@ -23,16 +23,20 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 /// Connects as the environment says: region, credentials and, for a stand-in,
 /// `AWS_ENDPOINT_URL_DYNAMODB`.
 pub async fn connect() -> Client {
+    Client::new(&sdk_config().await)
+}
+
+/// How a function speaks to any service of AWS.
+pub async fn sdk_config() -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
-    let config = aws_config::defaults(BehaviorVersion::latest())
+    aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .timeout_config(timeouts())
         .retry_config(retries())
         .load()
-        .await;
-    Client::new(&config)
+        .await
 }
 
 /// How long a function waits for the table.
