@@ -38,5 +38,6 @@ mod refunds;
 mod rewards;
 mod schedules;
 mod spends;
+mod told;
 mod typescript;
 mod world;

@@ -96,6 +96,7 @@ impl Door {
                     AUDIENCE.to_owned(),
                 ),
                 logs: None,
+                aws: None,
             },
             line,
             hurries,

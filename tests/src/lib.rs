@@ -11,6 +11,7 @@
 )]
 
 pub mod client;
+pub mod cloud;
 pub mod contract;
 pub mod cost;
 pub mod door;

@@ -9,6 +9,7 @@ use connects::store::Store;
 use connects_local::front;
 use connects_local::project::Project;
 use connects_local::reference;
+use connects_local::state::Aws;
 use connects_local::template::Template;
 use reqwest::Method;
 use serde::Deserialize;
@@ -40,6 +41,8 @@ struct StackFile {
     jwks: String,
     signing_key: String,
     logs: PathBuf,
+    #[serde(default)]
+    aws: Option<Aws>,
 }
 
 /// In the place of the script that makes the reference page, which is a package's.
@@ -57,6 +60,8 @@ pub struct Stack {
     pub minter: Minter,
     /// Where the functions' logs are, if they write any.
     pub(crate) logs: Option<PathBuf>,
+    /// Where it tells of what happens, if it does.
+    pub(crate) aws: Option<Aws>,
 }
 
 impl Stack {
@@ -103,6 +108,7 @@ impl Stack {
             dynamo,
             minter: Minter::new(&file.signing_key, &file.jwks, file.issuer, file.audience),
             logs: Some(file.logs),
+            aws: file.aws,
         }
     }
 

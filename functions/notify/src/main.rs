@@ -121,7 +121,7 @@ impl Notify {
                 _ => Err("no event of a bus that is known here".to_owned()),
             };
             if let Err(cause) = done {
-                tracing::error!(message = message.id, cause, "not mailed");
+                tracing::error!(queued = message.id, cause, "not mailed");
                 undone.push(message.id);
             }
         }

@@ -7,7 +7,7 @@ use aws_config::SdkConfig;
 use aws_sdk_sesv2::Client;
 use aws_sdk_sesv2::config::http::HttpResponse;
 use aws_sdk_sesv2::config::retry::RetryConfig;
-use aws_sdk_sesv2::error::{ConnectorError, DisplayErrorContext, SdkError};
+use aws_sdk_sesv2::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sesv2::operation::send_email::SendEmailError;
 use aws_sdk_sesv2::types::{Destination, EmailContent, Template};
 use connects::config::MailConfig;
@@ -65,9 +65,16 @@ impl Post for Mailbox {
 }
 
 /// Whether a letter that was not acknowledged may have been taken: not where SES refused it, and not where
-/// there was no connection to it.
+/// there was no connection to it. What SES says may name the address, so no more of it is told than its
+/// code.
 fn sort(error: &SdkError<SendEmailError, HttpResponse>) -> Undelivered {
-    let said = DisplayErrorContext(error).to_string();
+    let said = match error {
+        SdkError::ServiceError(service) => {
+            let code = service.err().code().unwrap_or("no code");
+            format!("{code}, {}", service.raw().status())
+        }
+        other => other.to_string(),
+    };
     let not_taken = match error {
         SdkError::ConstructionFailure(_) => true,
         SdkError::DispatchFailure(failure) => {

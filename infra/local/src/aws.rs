@@ -25,6 +25,7 @@ const STACK: &str = "connects";
 
 /// Whom mails are from.
 pub const MAIL_FROM: &str = "Connects <connects@example.com>";
+const MAIL_DOMAIN: &str = "example.com";
 
 /// How long it may take until it answers.
 const START: Duration = Duration::from_secs(30);
@@ -140,6 +141,8 @@ impl Cloud {
         cloud.create(&template.told).await?;
         cloud.about.mail_configuration = cloud.physical("MailConfiguration").await?;
         cloud.keep_templates(mails).await?;
+        let domain = json!({ "EmailIdentity": MAIL_DOMAIN });
+        cloud.ses("identities", &domain).await?;
         Ok(cloud)
     }
 
@@ -201,15 +204,15 @@ impl Cloud {
                 "TemplateName": name,
                 "TemplateContent": { "Subject": subject_part, "Text": text_part, "Html": html_part },
             });
-            let url = format!("{}/v2/email/templates", self.about.endpoint);
-            let call = self
-                .http
-                .post(url)
-                .header("authorization", scope("ses"))
-                .json(&template);
-            answered(call, "a mail's template").await?;
+            self.ses("templates", &template).await?;
         }
         Ok(())
+    }
+
+    async fn ses(&self, what: &str, about: &Value) -> Result<String> {
+        let url = format!("{}/v2/email/{what}", self.about.endpoint);
+        let call = self.http.post(url).header("authorization", scope("ses"));
+        answered(call.json(about), what).await
     }
 
     /// Hands a queue's messages to its function, for ever.

@@ -54,6 +54,23 @@ impl Mail {
         Self::Outbid,
     ];
 
+    /// The words of those that a holder may turn off.
+    pub const OPTIONAL: [&str; 7] = [
+        "grant",
+        "returned",
+        "reward",
+        "promo",
+        "expiring",
+        "badge_off",
+        "outbid",
+    ];
+
+    /// The one of these words.
+    pub fn optional(word: &str) -> Option<Self> {
+        let of_word = |mail: &Self| mail.as_str() == word && !mail.is_required();
+        Self::ALL.into_iter().find(of_word)
+    }
+
     /// The word of the contract.
     pub const fn as_str(self) -> &'static str {
         match self {
