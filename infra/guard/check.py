@@ -96,8 +96,8 @@ BREAKS = [
     ("the_table_is_not_lost", take(*properties("Table", "PointInTimeRecoverySpecification"))),
     ("what_is_kept_is_encrypted", put(*properties("Table", "SSESpecification", "SSEEnabled"), False)),
     ("what_is_kept_is_encrypted", take(*properties("DeadLetters", "SqsManagedSseEnabled"))),
-    ("time_deletes_quotas_only", put(*properties("Table", "TimeToLiveSpecification", "AttributeName"), "at")),
-    ("time_deletes_quotas_only", take(*properties("Table", "TimeToLiveSpecification"))),
+    ("time_deletes_what_is_marked", put(*properties("Table", "TimeToLiveSpecification", "AttributeName"), "at")),
+    ("time_deletes_what_is_marked", take(*properties("Table", "TimeToLiveSpecification"))),
     ("statements_name_their_actions", put(*properties("WriteLedger", *STATEMENT, "Action"), "dynamodb:*")),
     ("statements_name_their_actions", put(*properties("WriteLedger", *STATEMENT, "Action", 0), "*")),
     (
@@ -125,6 +125,8 @@ BREAKS = [
             {"dynamodb:LeadingKeys": ["*"]},
         ),
     ),
+    ("who_mails_writes_of_mails_only", put(*properties("MailRole", "ManagedPolicyArns", 2), {"Ref": "WriteLedger"})),
+    ("who_mails_writes_of_mails_only", take(*properties("NoteMails", *STATEMENT, "Condition"))),
     (
         "queues_let_in_services_only",
         put(*properties("DeadLettersFromEventBridge", *STATEMENT, "Principal"), "*"),
@@ -163,6 +165,7 @@ BREAKS = [
     ("functions_end", put(*properties("Spend", "MemorySize"), 10240)),
     ("what_fails_is_kept", take(*properties("MonthlyGrantRun", "Targets", 0, "DeadLetterConfig"))),
     ("what_fails_is_kept", take(*properties("ReturnsClosures", "DestinationConfig"))),
+    ("what_fails_is_kept", take(*properties("Mails", "RedrivePolicy"))),
 ]
 
 

@@ -19,7 +19,12 @@ const PAYMENTS: &str = "CONNECTS_PAYMENTS";
 const STRIPE_SECRET: &str = "CONNECTS_STRIPE_SECRET";
 const STRIPE_URL: &str = "CONNECTS_STRIPE_URL";
 const LOCAL: &str = "CONNECTS_LOCAL";
-const KNOWN: [&str; 9] = [
+const BUS: &str = "CONNECTS_BUS";
+const MAIL_FROM: &str = "CONNECTS_MAIL_FROM";
+const MAIL_TEMPLATES: &str = "CONNECTS_MAIL_TEMPLATES";
+const MAIL_CONFIGURATION: &str = "CONNECTS_MAIL_CONFIGURATION";
+const MAIL_LANGUAGE: &str = "CONNECTS_MAIL_LANGUAGE";
+const KNOWN: [&str; 14] = [
     TABLE,
     JWKS,
     JWT_ISSUER,
@@ -29,6 +34,11 @@ const KNOWN: [&str; 9] = [
     STRIPE_SECRET,
     STRIPE_URL,
     LOCAL,
+    BUS,
+    MAIL_FROM,
+    MAIL_TEMPLATES,
+    MAIL_CONFIGURATION,
+    MAIL_LANGUAGE,
 ];
 
 const RUST_LOG: &str = "RUST_LOG";
@@ -269,6 +279,60 @@ impl PaymentsConfig {
             }
         };
         Ok(Self { provider })
+    }
+}
+
+/// Where events are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusConfig {
+    /// `CONNECTS_BUS`, optional: the EventBridge bus that the stream's events go to.
+    pub bus: Option<String>,
+}
+
+impl BusConfig {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When the variable is set and empty.
+    pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
+        let bus = environment.optional(BUS)?.map(str::to_owned);
+        Ok(Self { bus })
+    }
+}
+
+/// How holders are written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailConfig {
+    /// `CONNECTS_MAIL_FROM`: the sender, such as `Connects <connects@example.com>`, of a domain that
+    /// SES has verified.
+    pub from: String,
+    /// `CONNECTS_MAIL_TEMPLATES`, required with a sender: what the names of the templates in SES begin
+    /// with.
+    pub templates: String,
+    /// `CONNECTS_MAIL_CONFIGURATION`, optional: the configuration set that mails are sent under.
+    pub configuration: Option<String>,
+    /// `CONNECTS_MAIL_LANGUAGE`, optional: the language of whoever reads none that there is; `en` when it
+    /// is not set.
+    pub language: String,
+}
+
+impl MailConfig {
+    /// Reads it; none without a sender.
+    ///
+    /// # Errors
+    /// When a variable is empty, or the templates' is missing.
+    pub fn read(environment: &Environment) -> Result<Option<Self>, ConfigError> {
+        let Some(from) = environment.optional(MAIL_FROM)? else {
+            return Ok(None);
+        };
+        let language = environment.optional(MAIL_LANGUAGE)?;
+        let configuration = environment.optional(MAIL_CONFIGURATION)?;
+        Ok(Some(Self {
+            from: from.to_owned(),
+            templates: environment.required(MAIL_TEMPLATES)?.to_owned(),
+            configuration: configuration.map(str::to_owned),
+            language: language.unwrap_or("en").to_owned(),
+        }))
     }
 }
 

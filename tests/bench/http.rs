@@ -50,6 +50,7 @@ pub async fn run(functions: &Binaries, seconds: u64) {
         origins: vec![],
         reference: false,
         payments: Payments::Sandbox,
+        with_aws: false,
     });
     let running = site
         .unwrap()

@@ -68,6 +68,7 @@ fn rule(route: &str) -> (u16, Again, Other) {
             let other = json!({ "email": "another@example.org" });
             (200, Told(200), Applied(other))
         }
+        "mail preferences" => (200, Told(200), Applied(json!({ "muted": ["promo"] }))),
         "purchase" => (201, Standing, Reused(json!({ "quantity": 20 }))),
         "chargeback" => (200, ReplayedOrElse("already_charged_back"), none),
         "reversal" => (200, ReplayedOrElse("purchase_not_charged_back"), none),

@@ -188,9 +188,9 @@ async fn only_what_tells_of_a_low_balance_wakes_the_purchase_function() {
             "refund",
             "connects.low_balance",
             detail.clone(),
-            "not for this function",
+            "reads no queue",
         ),
-        ("boost", "connects.low_balance", detail, "hears no events"),
+        ("boost", "connects.low_balance", detail, "no queue"),
     ] {
         let failed = stack.tell(function, kind, detail, NOW).await.unwrap_err();
         assert!(failed.contains(said), "{function} {kind}: {failed}");

@@ -41,5 +41,6 @@ mod schedules;
 mod single_use;
 mod spends;
 mod stripe;
+mod told;
 mod typescript;
 mod world;

@@ -165,6 +165,13 @@ pub async fn world(stack: &Stack) -> World<'_> {
             .body(json!({ "kind": "freelancer", "person_id": ana.person })),
         Route::new("amend", &[SERVICE], (M::PATCH, account))
             .body(json!({ "email": "ana@example.org" })),
+        Route::new(
+            "mail preferences",
+            &[SERVICE, USER],
+            (M::PUT, under("/mail-preferences")),
+        )
+        .body(json!({ "locale": "es", "muted": ["outbid"] })),
+        Route::new("preferred", ANYONE, (M::GET, under("/mail-preferences"))),
         Route::new("account", ANYONE, (M::GET, account)),
         Route::new("lots", ANYONE, (M::GET, under("/lots"))),
         Route::new("history", ANYONE, (M::GET, under("/history?days=7"))),

@@ -1,6 +1,6 @@
 //! One charge, one lot, however often a step is repeated and wherever it stopped.
 
-use connects::domain::ids::{AccountId, PaymentCustomer, PromoCode};
+use connects::domain::ids::{AccountId, PaymentCustomer};
 use connects::domain::journal::EntryType;
 use connects::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
@@ -8,7 +8,7 @@ use connects::domain::units::Connects;
 use connects::ledger::{Error, Outcome};
 use connects::payments::{Charge, NoMethod, Payment, Provider, Sandbox};
 use connects_tests::cost::Approves;
-use connects_tests::table::{Table, at, grant, instant, key, promo_code};
+use connects_tests::table::{Table, at, grant, instant, key, promo_code, unique};
 use futures::future::join_all;
 use tokio::sync::Notify;
 

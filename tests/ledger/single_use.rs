@@ -296,6 +296,7 @@ async fn another(ledger: &Ledger) -> AccountId {
         kind: Kind::Agency,
         person_id: PersonId::try_new(id.as_str()).unwrap(),
         email: None,
+        payment_customer: None,
         opened_on: None,
     };
     ledger.open(&at(NOW), &id, open).await.unwrap();

@@ -39,7 +39,7 @@ fn wanted(method: &str, times: u64) -> SetLowBalance {
                 amount: 750 * times,
                 currency: "USD".to_owned(),
             },
-            payment_method: method.to_owned(),
+            payment_method: Some(method.to_owned()),
         }),
     }
 }
@@ -323,6 +323,7 @@ async fn who_is_suspended_owes_or_has_enough_is_not_topped_up() {
     let amend = |status| Amend {
         status: Some(status),
         email: None,
+        payment_customer: None,
     };
     let world = World::new("sandbox_approve", 9).await;
     let ledger = world.ledger();

@@ -97,6 +97,7 @@ impl Door {
                 ),
                 logs: None,
                 stripe: None,
+                aws: None,
             },
             line,
             hurries,

@@ -11,6 +11,7 @@
 )]
 
 pub mod client;
+pub mod cloud;
 pub mod contract;
 pub mod cost;
 pub mod door;
@@ -29,6 +30,7 @@ pub mod simulator;
 pub mod stack;
 pub mod table;
 pub mod token;
+pub mod told;
 pub mod typescript;
 pub mod wire;
 pub mod written;

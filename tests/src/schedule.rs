@@ -32,7 +32,7 @@ impl Stack {
         answer.unwrap_or_else(|text| panic!("{function} at {at}: {text}"))
     }
 
-    /// Hands a function one of this system's own events, as a bus would; the answer is its report.
+    /// Hands a function one of this system's own events, as the queue of a rule would; the answer is its report.
     ///
     /// # Errors
     /// What it says where it fails.
@@ -54,7 +54,13 @@ impl Stack {
             "resources": [],
             "detail": detail,
         });
-        self.invoked(function, &event).await
+        let message = json!({
+            "messageId": "19dd0b57-b21e-4ac1-bd88-01bbb068cb78",
+            "eventSource": "aws:sqs",
+            "body": event.to_string(),
+        });
+        self.invoked(function, &json!({ "Records": [message] }))
+            .await
     }
 
     async fn invoked(&self, function: &str, event: &Value) -> Result<Value, String> {

@@ -9,6 +9,7 @@ use connects::store::Store;
 use connects_local::front;
 use connects_local::project::Project;
 use connects_local::reference;
+use connects_local::state::Aws;
 use connects_local::template::Template;
 use reqwest::Method;
 use serde::Deserialize;
@@ -45,6 +46,7 @@ struct StackFile {
     logs: PathBuf,
     #[serde(default)]
     stripe: Option<String>,
+    aws: Option<Aws>,
 }
 
 /// In the place of the script that makes the reference page, which is a package's.
@@ -64,6 +66,8 @@ pub struct Stack {
     pub(crate) logs: Option<PathBuf>,
     /// The address of what stands in for Stripe, if purchases are charged there.
     pub stripe: Option<String>,
+    /// Where it tells of what happens, if it does.
+    pub(crate) aws: Option<Aws>,
 }
 
 impl Stack {
@@ -118,6 +122,7 @@ impl Stack {
             minter: Minter::new(&file.signing_key, &file.jwks, file.issuer, file.audience),
             logs: Some(file.logs),
             stripe: file.stripe,
+            aws: file.aws,
         }
     }
 

@@ -1,9 +1,14 @@
-//! Accounts: opened by the marketplace's backend, suspended, reactivated, amended.
+//! Accounts: opened by the marketplace's backend, suspended, reactivated, amended; and which mails their
+//! holders want.
+
+use std::collections::BTreeSet;
 
 use connects::domain::account::{Amend, Open};
 use connects::domain::email::Email;
 use connects::domain::ids::{AccountId, PaymentCustomer, PersonId};
-use connects::http::input::{Fields, both, date, text, word};
+use connects::domain::mail::{Mail, Preferences, PreferencesView};
+use connects::domain::words::Locale;
+use connects::http::input::{Fields, both, date, each, one_of, text, word};
 use connects::http::{self, Answer, App, Problem, Request, Scope};
 use connects::ledger::Outcome;
 
@@ -18,6 +23,12 @@ pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
     match (request.method(), &*request.path()) {
         ("PUT", ["v1", "accounts", account]) => open(app, request, account).await,
         ("PATCH", ["v1", "accounts", account]) => amend(app, request, account).await,
+        ("PUT", ["v1", "accounts", account, "mail-preferences"]) => {
+            prefer(app, request, account).await
+        }
+        ("GET", ["v1", "accounts", account, "mail-preferences"]) => {
+            preferred(app, request, account).await
+        }
         _ => Err(Problem::not_found()),
     }
 }
@@ -43,6 +54,25 @@ async fn amend(app: &App, request: &Request, account: &str) -> Result<Answer, Pr
     )
 }
 
+async fn prefer(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {
+    let scopes = [Scope::User, Scope::Service];
+    let account = app.account(request, &scopes, account).await?;
+    let preferences = request.body().and_then(preferences);
+    let preferences = app.input(&account, preferences).await?;
+    let (ledger, context) = (&app.ledger, &request.context);
+    ledger
+        .set_preferences(context, &account, &preferences)
+        .await?;
+    Answer::json(200, &PreferencesView::from(preferences))
+}
+
+async fn preferred(app: &App, request: &Request, account: &str) -> Result<Answer, Problem> {
+    let account = app.account(request, Scope::ANY, account).await?;
+    let preferences = app.ledger.preferences(&request.context, &account).await?;
+    request.nothing()?;
+    Answer::json(200, &PreferencesView::from(preferences))
+}
+
 /// The body of an opening.
 pub fn particulars(mut body: Fields) -> Result<Open, Problem> {
     let kind = body.required("kind", word());
@@ -57,6 +87,19 @@ pub fn particulars(mut body: Fields) -> Result<Open, Problem> {
             email: email?,
             payment_customer: payment_customer?,
             opened_on: opened_on?,
+        })
+    })
+}
+
+/// What a holder wants to be told.
+pub fn preferences(mut body: Fields) -> Result<Preferences, Problem> {
+    let locale = body.optional("locale", text(Locale::try_new));
+    let muted = body.optional("muted", each(one_of(&Mail::OPTIONAL, Mail::optional)));
+    body.finish(|| {
+        let muted: BTreeSet<Mail> = muted?.into_iter().flatten().collect();
+        Some(Preferences {
+            locale: locale?,
+            muted: muted.into_iter().collect(),
         })
     })
 }

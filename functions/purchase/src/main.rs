@@ -4,12 +4,13 @@
 
 pub mod low_balance;
 
+use connects::domain::event;
 use connects::domain::ids::{AccountId, OperationId, PromoCode};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
 use connects::http::input::{Fields, both, input, quantity, sized, text};
-use connects::http::{self, Answer, App, Problem, Request, Run, Scope, Till, Told, Work};
+use connects::http::{self, Answer, App, Message, Problem, Request, Run, Scope, Till, Work};
 use connects::ledger::{Outcome, Report};
 
 /// The longest payment method that is looked at.
@@ -30,26 +31,29 @@ pub async fn work(app: &Till, run: Run) -> Result<Report, String> {
             let swept = ledger.sweep_payments(&run.context, payments, until).await;
             swept.map_err(|fault| fault.to_string())
         }
-        Work::Told(told) => {
-            let account = crossed(told)?;
-            let topped_up = ledger.top_up(&run.context, payments, &account).await;
-            topped_up.map_err(|error| error.to_string())
+        // One at a time, as the template has it: what fails comes again.
+        Work::Told(messages) => {
+            let mut report = Report::default();
+            for message in messages {
+                let account = crossed(message)?;
+                let topped_up = ledger.top_up(&run.context, payments, &account).await;
+                report = report.and(topped_up.map_err(|error| error.to_string())?);
+            }
+            Ok(report)
         }
         Work::Changed(_) => Err("this function reads no stream".to_owned()),
     }
 }
 
-/// The event that wakes it.
-const LOW_BALANCE: &str = "connects.low_balance";
-
 /// The account whose balance became low; the rest is in the table.
-fn crossed(told: Told) -> Result<AccountId, String> {
-    if told.detail_type != LOW_BALANCE {
+fn crossed(message: Message) -> Result<AccountId, String> {
+    let told = message.told.ok_or("a message that is no event")?;
+    if told.source != event::SOURCE || told.detail_type != event::LOW_BALANCE {
         return Err(format!("{} is not for this function", told.detail_type));
     }
     let account = told.detail.get("account_id").cloned();
     serde_json::from_value(account.unwrap_or_default())
-        .map_err(|error| format!("{LOW_BALANCE}: account_id: {error}"))
+        .map_err(|error| format!("the account: : {error}"))
 }
 
 /// The routes of this function.

@@ -7,7 +7,6 @@ use connects::domain::refusal::{Invalid, Refusal};
 use connects::http::input::{Fields, both, connects, sized, text, word};
 use connects::http::{self, Answer, App, Problem, Request, Run, Scope, Work};
 use connects::ledger::{self, Report};
-use connects::store::ItemKey;
 
 /// The longest text that is looked at as a spend's id.
 const MAX_SPEND_ID: usize = 64;
@@ -20,18 +19,18 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 }
 
 async fn returns(app: &App, run: Run) -> Result<Report, String> {
-    let done = match run.work {
-        Work::Changed(items) => {
-            let closures = items.iter().filter_map(ItemKey::closure).collect();
-            app.ledger.carry_out(&run.context, closures).await
+    let report = match run.work {
+        Work::Changed(changes) => {
+            let closures = changes.iter().filter_map(|change| change.keys.closure());
+            app.ledger.carry_out(&run.context, closures.collect()).await
         }
         Work::Due(until) => {
-            let swept = app.ledger.sweep_closures(&run.context, until).await;
-            swept.map_err(Into::into)
+            let report = app.ledger.sweep_closures(&run.context, until).await;
+            report.map_err(ledger::Error::from)
         }
-        Work::Told(told) => return Err(format!("{} is not for this function", told.detail_type)),
+        Work::Told(_) => return Err("this function reads no queue".to_owned()),
     };
-    done.map_err(|error: ledger::Error| error.to_string())
+    report.map_err(|error| error.to_string())
 }
 
 /// The routes of this function.

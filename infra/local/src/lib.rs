@@ -1,5 +1,6 @@
 //! What the local stack is made of. The tests use its emulators and its reading of template.yaml.
 
+pub mod aws;
 pub mod demo;
 pub mod emulator;
 pub mod environment;

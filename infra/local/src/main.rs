@@ -15,7 +15,7 @@ use connects_local::project::Project;
 use connects_local::stack::{self, Options, Payments, Site, Stack};
 use connects_local::state::{self, Features};
 use connects_local::template::Template;
-use connects_local::{demo, environment, functions, proofs, schedule, testing};
+use connects_local::{demo, environment, functions, proofs, schedule, testing, tools};
 
 /// Connects on one machine: every function, DynamoDB and the API gateway.
 #[derive(Debug, Parser)]
@@ -74,6 +74,9 @@ struct Up {
     /// Who charges for purchases: the sandbox, or what stands in for Stripe
     #[arg(long, value_enum, default_value = "sandbox")]
     payments: Payments,
+    /// Tell events on a bus and send mails, with a stand-in for EventBridge, SQS and SES
+    #[arg(long)]
+    with_aws: bool,
 }
 
 #[derive(Debug, Args)]
@@ -197,6 +200,7 @@ impl Up {
             origins: self.origins,
             reference: self.reference,
             payments: self.payments,
+            with_aws: self.with_aws,
         };
         let mut stack = start(project, options).await?;
         println!("ready {}", stack.state.url);
@@ -241,6 +245,7 @@ async fn show(project: &Project, state: PathBuf) -> Result<()> {
         origins: vec![],
         reference: false,
         payments: Payments::Sandbox,
+        with_aws: tools::missing_for_aws().is_empty(),
     };
     let mut stack = start(project, own).await?;
     let running = stack.state.clone();

@@ -43,6 +43,11 @@ impl Project {
         self.root.join("infra/clients/typescript")
     }
 
+    /// The mails, as SES keeps them.
+    pub fn mails(&self) -> PathBuf {
+        self.root.join("infra/mail/templates.yaml")
+    }
+
     /// A page for each job to be done.
     pub fn recipes(&self) -> PathBuf {
         self.root.join("docs/recipes")

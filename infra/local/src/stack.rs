@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::aws::{Cloud, MAIL_FROM};
 use crate::emulator::{self, ACCESS_KEY, Emulator, Place, REGION, Store, TABLE};
 use crate::environment;
 use crate::failure::{Doing, Failure, Result};
@@ -21,7 +23,7 @@ use crate::process::{Death, Spawner};
 use crate::project::Project;
 use crate::reference;
 use crate::schedule;
-use crate::state::{Claim, Features, State};
+use crate::state::{Aws, Claim, Features, State};
 use crate::stream::Stream;
 use crate::stripe::StandIn;
 use crate::template::Template;
@@ -53,6 +55,8 @@ pub struct Options {
     pub reference: bool,
     /// Who charges for purchases.
     pub payments: Payments,
+    /// Whether events are told and mails sent, to a stand-in for the rest of AWS.
+    pub with_aws: bool,
 }
 
 /// The payment providers that a stack can have.
@@ -63,6 +67,9 @@ pub enum Payments {
     /// What stands in for Stripe.
     Stripe,
 }
+
+/// The function that needs more of AWS than DynamoDB.
+const NOTIFY: &str = "notify";
 
 /// A running stack.
 #[derive(Debug)]
@@ -145,6 +152,16 @@ impl Site {
 
         let (report, deaths) = mpsc::unbounded_channel();
         tasks.spawn(gateway::answer_unrouted(http.clone(), gateway.url.clone()));
+        let cloud = match options.with_aws {
+            false => None,
+            true => {
+                let modules = tools::ministack(&project.tools()).await?;
+                let mails = project.mails();
+                let cloud = Cloud::start(&spawner, &http, &modules, template, &mails, &logs);
+                Some(Arc::new(cloud.await?))
+            }
+        };
+        let aws = cloud.as_ref().map(|cloud| cloud.about.clone());
         let mut environment = function_environment(&emulator.endpoint, &keys, options.features);
         let stripe = match options.payments {
             Payments::Sandbox => None,
@@ -154,7 +171,10 @@ impl Site {
             environment.retain(|(name, _)| name != "CONNECTS_PAYMENTS");
             environment.extend(stripe.environment(&logs)?);
         }
-        for service in gateway.services(binaries, &environment, project.root(), &logs) {
+        environment.extend(aws.iter().flat_map(telling));
+        let mut services = gateway.services(binaries, &environment, project.root(), &logs);
+        services.retain(|service| aws.is_some() || service.name != NOTIFY);
+        for service in services {
             for _ in 0..options.concurrency {
                 let kept = spawner
                     .clone()
@@ -177,6 +197,7 @@ impl Site {
             pid: std::process::id(),
             features: options.features,
             stripe: stripe.as_ref().map(|stripe| stripe.url.clone()),
+            aws,
         };
         if let Some(stripe) = &stripe {
             stripe.tell(&http, &state.url).await?;
@@ -192,9 +213,18 @@ impl Site {
             claim,
         };
         stack.until_ready(&http, template).await?;
-        stack.tasks.spawn(
-            stream.keep_delivering(stack.state.runtime_url.clone(), template.triggers.clone()),
-        );
+        let runtime_url = stack.state.runtime_url.clone();
+        let mut triggers = template.triggers.clone();
+        triggers.retain(|trigger| cloud.is_some() || trigger.function != NOTIFY);
+        stack
+            .tasks
+            .spawn(stream.keep_delivering(runtime_url.clone(), triggers));
+        if let Some(cloud) = cloud {
+            for queue in template.queues.clone() {
+                let handing = cloud.clone().keep_handing(runtime_url.clone(), queue);
+                stack.tasks.spawn(handing);
+            }
+        }
         if options.schedules {
             let Stack { state, tasks, .. } = &mut stack;
             schedule::keep_firing(&http, &state.runtime_url, &template.schedules, tasks);
@@ -302,6 +332,20 @@ pub fn function_environment(endpoint: &str, keys: &Keys, how: Features) -> Vec<(
     }
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     variables.into_iter().map(owned).collect()
+}
+
+/// What the function that tells is told beside: where, and by whom.
+fn telling(aws: &Aws) -> Vec<(String, String)> {
+    let variables = [
+        ("AWS_ENDPOINT_URL_EVENTBRIDGE", aws.endpoint.as_str()),
+        ("AWS_ENDPOINT_URL_SESV2", &aws.endpoint),
+        ("CONNECTS_BUS", &aws.bus),
+        ("CONNECTS_MAIL_FROM", MAIL_FROM),
+        ("CONNECTS_MAIL_TEMPLATES", &aws.mail_templates),
+        ("CONNECTS_MAIL_CONFIGURATION", &aws.mail_configuration),
+    ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    variables.map(owned).to_vec()
 }
 
 fn empty_logs(state: &Path) -> Result<PathBuf> {

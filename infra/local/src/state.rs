@@ -40,6 +40,22 @@ pub struct State {
     /// The address of what stands in for Stripe, if purchases are charged there.
     #[serde(default)]
     pub stripe: Option<String>,
+    /// The stand-in for the rest of AWS, where there is one.
+    #[serde(default)]
+    pub aws: Option<Aws>,
+}
+
+/// A stand-in for the rest of AWS.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Aws {
+    /// Where it answers, for every service.
+    pub endpoint: String,
+    /// The bus.
+    pub bus: String,
+    /// The configuration set that mails are sent under.
+    pub mail_configuration: String,
+    /// What the names of the mails' templates begin with.
+    pub mail_templates: String,
 }
 
 /// How functions are built.
@@ -147,6 +163,7 @@ mod tests {
             pid: 7,
             features: Features::Local,
             stripe: None,
+            aws: None,
         };
         assert!(running(&path).unwrap().is_none());
         let claim = Claim::take(&path).unwrap();

@@ -2,14 +2,16 @@
 //! let a record through.
 //!
 //! The stream's records go to the functions as the emulator tells them: it tells them as DynamoDB
-//! does. What the real thing does and this does not: it begins where the last run stopped (here with
-//! what comes after the start), batches, keeps the records of one partition in order (here several are
-//! on their way at once), and sends what failed three times to a queue.
+//! does, in batches and by lanes as the template says, those of one partition in order. What the real
+//! thing does and this does not: it begins where the last run stopped (here with what comes after the
+//! start), and sends what it gives up to a queue.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -20,9 +22,6 @@ use crate::template::Trigger;
 
 /// How long after a read that brought nothing the next one is.
 const POLL: Duration = Duration::from_millis(100);
-
-/// Records on their way at the same time. The gateway jams where a hundred wait.
-const AT_ONCE: usize = 10;
 
 /// How often a function is tried with a record.
 const TRIES: u32 = 3;
@@ -61,9 +60,26 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Delivers whatever comes, for ever.
+    /// Delivers whatever comes, for ever: to each function by as many lanes as the template gives it, the
+    /// changes of one partition by the same lane, so that they stay in order.
     pub async fn keep_delivering(mut self, runtime_url: String, triggers: Vec<Trigger>) {
         let mut deliveries = JoinSet::new();
+        let mut lanes: Vec<(Trigger, Vec<UnboundedSender<Value>>)> = Vec::new();
+        for trigger in triggers {
+            let senders = (0..trigger.lanes).map(|_| {
+                let (sender, waiting) = unbounded_channel();
+                let lane = Lane {
+                    http: self.http.clone(),
+                    url: runtime_url.clone(),
+                    trigger: trigger.clone(),
+                    waiting,
+                };
+                deliveries.spawn(lane.keep_delivering());
+                sender
+            });
+            let senders = senders.collect();
+            lanes.push((trigger, senders));
+        }
         loop {
             let records = match self.read().await {
                 Ok(records) => records,
@@ -73,17 +89,16 @@ impl Stream {
                 }
             };
             if records.is_empty() {
-                while deliveries.try_join_next().is_some() {}
                 sleep(POLL).await;
             }
             for record in records {
-                for trigger in triggers.iter().filter(|trigger| trigger.is_for(&record)) {
-                    while deliveries.len() >= AT_ONCE {
-                        deliveries.join_next().await;
-                    }
-                    let event = json!({ "Records": [record] });
-                    let (http, url) = (self.http.clone(), runtime_url.clone());
-                    deliveries.spawn(deliver(http, url, trigger.function.clone(), event));
+                let partition = record["dynamodb"]["Keys"]["pk"]["S"].as_str();
+                for (_, lanes) in lanes.iter().filter(|(trigger, _)| trigger.is_for(&record)) {
+                    let mut hasher = DefaultHasher::new();
+                    partition.hash(&mut hasher);
+                    let lane = hasher.finish() as usize % lanes.len();
+                    // A lane ends with this task only.
+                    let _ = lanes[lane].send(record.clone());
                 }
             }
         }
@@ -169,21 +184,93 @@ impl Stream {
     }
 }
 
-async fn deliver(http: reqwest::Client, url: String, function: String, event: Value) {
-    for _ in 0..TRIES {
-        let report = timeout(PATIENCE, invoke(&http, &url, &function, &event)).await;
-        match report {
-            Ok(Ok(report)) => {
-                eprintln!("{function}: {report}");
-                return;
-            }
-            Ok(Err(failure)) => eprintln!("{failure}"),
-            Err(_) => eprintln!("{function} does not answer"),
+/// Changes on their way to a function, one invocation after the other.
+struct Lane {
+    http: reqwest::Client,
+    url: String,
+    trigger: Trigger,
+    waiting: UnboundedReceiver<Value>,
+}
+
+impl Lane {
+    async fn keep_delivering(mut self) {
+        let mut records = Vec::new();
+        while self
+            .waiting
+            .recv_many(&mut records, self.trigger.batch)
+            .await
+            > 0
+        {
+            self.deliver(std::mem::take(&mut records)).await;
         }
-        sleep(BETWEEN).await;
     }
+
+    /// Tries until nothing is left, or the same record has failed too often.
+    async fn deliver(&self, mut records: Vec<Value>) {
+        let function = &self.trigger.function;
+        let mut tries = 0;
+        while !records.is_empty() && tries < TRIES {
+            let event = json!({ "Records": records });
+            let report = timeout(PATIENCE, invoke(&self.http, &self.url, function, &event)).await;
+            let done = match report {
+                Ok(Ok(report)) => {
+                    eprintln!("{function}: {report}");
+                    done(&records, &report)
+                }
+                Ok(Err(failure)) => {
+                    eprintln!("{failure}");
+                    0
+                }
+                Err(_) => {
+                    eprintln!("{function} does not answer");
+                    0
+                }
+            };
+            tries = if done == 0 { tries + 1 } else { 0 };
+            records.drain(..done);
+            if !records.is_empty() {
+                sleep(BETWEEN).await;
+            }
+        }
+    }
+}
+
+/// How many records need not come again: those before the first that the report names.
+fn done(records: &[Value], report: &Value) -> usize {
+    let failures = report["batchItemFailures"].as_array().into_iter().flatten();
+    let place = |failure: &Value| {
+        let number = &failure["itemIdentifier"];
+        let is_it = |record: &Value| record["dynamodb"]["SequenceNumber"] == *number;
+        records.iter().position(is_it).unwrap_or(0)
+    };
+    failures.map(place).min().unwrap_or(records.len())
 }
 
 fn text(value: &Value, what: &str) -> Result<String> {
     value.as_str().map(str::to_owned).doing(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_before_the_first_failure_is_done() {
+        let record = |number: &str| json!({ "dynamodb": { "SequenceNumber": number } });
+        let records = ["1", "2", "3"].map(record);
+        let failures = |numbers: &[&str]| {
+            let item = |number: &&str| json!({ "itemIdentifier": number });
+            json!({ "batchItemFailures": numbers.iter().map(item).collect::<Vec<_>>() })
+        };
+        for (report, expected) in [
+            (json!({ "accounts": 7 }), 3),
+            (failures(&[]), 3),
+            (failures(&["1"]), 0),
+            (failures(&["3", "2"]), 1),
+            (failures(&["3"]), 2),
+            (failures(&["4"]), 0),
+        ] {
+            assert_eq!(done(&records, &report), expected, "{report}");
+        }
+    }
 }

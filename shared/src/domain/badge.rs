@@ -207,6 +207,18 @@ pub enum OffReason {
     Suspended,
 }
 
+impl OffReason {
+    /// The word of the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TurnedOff => "turned_off",
+            Self::TooDear => "too_dear",
+            Self::InsufficientConnects => "insufficient_connects",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
 /// A week that was paid for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaidWeek {
@@ -238,9 +250,12 @@ pub struct Badge {
 }
 
 /// What a holder is told when a badge went off by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct BadgeNotice {
     /// The end of the last paid week.
+    #[serde(with = "time::as_text")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
     pub paid_until: Time,
     /// The badge's revision that is off: no two notices of an account have the same. Two may be about one
     /// week, where a clock that is behind turned the badge on again in it.
@@ -252,6 +267,8 @@ pub struct BadgeNotice {
     /// What it might have cost.
     pub max_weekly: Connects,
     /// When that was seen.
+    #[serde(with = "time::as_text")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
     pub noticed_at: Time,
 }
 

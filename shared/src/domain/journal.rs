@@ -99,8 +99,22 @@ impl Entry {
     }
 }
 
+/// Of some entries of a journal, in order: those that one transaction booked, the entry of that number
+/// among them. None where they don't reach from its first to its last.
+pub fn transaction(entries: &[Entry], seq: Seq) -> Option<&[Entry]> {
+    let place = entries.iter().position(|entry| entry.seq == seq)?;
+    let is_last = |entry: &Entry| entry.profile_seq != Seq::NONE;
+    let end = place + entries[place..].iter().position(is_last)?;
+    let begin = match entries[..place].iter().rposition(is_last) {
+        Some(before) => before + 1,
+        None if entries[0].seq == Seq::NONE.next() => 0,
+        None => return None,
+    };
+    Some(&entries[begin..=end])
+}
+
 /// An entry as the contract shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct EntryView {
     /// Its number.

@@ -117,6 +117,24 @@ impl Birth {
     }
 }
 
+/// What a holder is told before a lot lapses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
+pub struct ExpiryNotice {
+    /// The lot.
+    pub lot_id: LotId,
+    /// How many of it were left.
+    pub amount: Connects,
+    /// Its last usable day.
+    pub expires_on: NaiveDate,
+    /// So many days before.
+    pub days: u32,
+    /// When that was seen.
+    #[serde(with = "time::as_text")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
+    pub noticed_at: Time,
+}
+
 /// The first instant after a UTC day.
 pub fn first_instant_after(day: NaiveDate) -> Time {
     time::midnight(day + Days::new(1))
@@ -218,7 +236,7 @@ pub struct Slice {
 }
 
 /// A slice as the contract shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct SliceView {
     /// The lot.

@@ -27,12 +27,14 @@ pub struct LowBalance {
 }
 
 /// A balance has become low.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Crossing {
     /// The last entry of the transaction that made it so.
     pub seq: Seq,
     /// When.
     #[serde(with = "time::as_text")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
     pub at: Time,
     /// Fewer are low.
     pub threshold: Connects,

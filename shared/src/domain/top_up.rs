@@ -111,7 +111,8 @@ pub struct TopUp {
 }
 
 /// What a holder is told when a top-up went off by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct TopUpOff {
     /// The purchase that was declined last.
     pub purchase_id: OperationId,
@@ -123,6 +124,7 @@ pub struct TopUpOff {
     pub declines: u32,
     /// When that was seen.
     #[serde(with = "time::as_text")]
+    #[cfg_attr(feature = "contract", schemars(with = "Time"))]
     pub noticed_at: Time,
 }
 

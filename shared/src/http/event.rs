@@ -1,6 +1,6 @@
 //! The events that invoke a function: API Gateway's HTTP request (payload version 2.0),
-//! EventBridge's scheduled event, what this system itself tells on a bus, and the changes that the
-//! table's stream tells. One binary may receive all of them.
+//! EventBridge's scheduled event, the changes that the table's stream tells, and messages of a queue,
+//! each an event that was told on a bus. One binary may receive all of them.
 //!
 //! The gateway's forms are `lambda_http`'s; its conversion to an `http::Request` is not used. That
 //! panics on a `Host` header that makes no URL, which any stranger can send, and its adapter takes
@@ -17,17 +17,17 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::answer::{Answer, SAFEGUARDS};
-use crate::store::ItemKey;
+use crate::store::{Image, ItemKey};
 
 /// What invoked the function.
 #[derive(Debug)]
 pub enum Event {
     /// A schedule.
     Scheduled(ScheduledEvent),
-    /// One of this system's own events, off a bus.
-    Told(ToldEvent),
     /// Changes of the table.
     Changed(StreamEvent),
+    /// What was told on a bus.
+    Told(QueueEvent),
     /// A request.
     Http(Box<ApiGatewayV2httpRequest>),
 }
@@ -35,10 +35,10 @@ pub enum Event {
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut event = Value::deserialize(deserializer)?;
-        let read = if event.get("source").and_then(Value::as_str) == Some(OWN_SOURCE) {
-            serde_json::from_value(event).map(Self::Told)
-        } else if event.get("detail-type").is_some() {
+        let read = if event.get("detail-type").is_some() {
             serde_json::from_value(event).map(Self::Scheduled)
+        } else if event["Records"][0]["eventSource"] == QUEUE {
+            serde_json::from_value(event).map(Self::Told)
         } else if event.get("Records").is_some() {
             serde_json::from_value(event).map(Self::Changed)
         } else {
@@ -55,31 +55,6 @@ impl<'de> Deserialize<'de> for Event {
     }
 }
 
-/// What EventBridge calls the source of this system's own events.
-const OWN_SOURCE: &str = "connects";
-
-/// One of this system's own events, as EventBridge hands it on.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ToldEvent {
-    /// When it was put on the bus.
-    #[serde(default)]
-    pub time: Option<String>,
-    /// What it tells.
-    #[serde(flatten)]
-    pub told: Told,
-}
-
-/// What such an event tells.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Told {
-    /// Its kind: `connects.…`.
-    pub detail_type: String,
-    /// Its members, by its kind.
-    pub detail: Value,
-}
-
 /// EventBridge's scheduled event.
 #[derive(Debug, Deserialize)]
 pub struct ScheduledEvent {
@@ -88,7 +63,7 @@ pub struct ScheduledEvent {
     pub time: Option<String>,
 }
 
-/// What the table's stream tells, as far as a function needs it: the items are read again anyway.
+/// What the table's stream tells, as far as a function needs it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct StreamEvent {
@@ -97,20 +72,80 @@ pub struct StreamEvent {
 
 #[derive(Debug, Deserialize)]
 struct StreamRecord {
-    dynamodb: StreamItem,
+    dynamodb: Change,
 }
 
-#[derive(Debug, Deserialize)]
+/// A change of an item.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct StreamItem {
-    keys: ItemKey,
+pub struct Change {
+    /// Its place in the stream.
+    #[serde(default)]
+    pub sequence_number: String,
+    /// The item.
+    pub keys: ItemKey,
+    /// The item as it is after; none where it is gone, or the stream does not show it.
+    #[serde(default)]
+    pub new_image: Option<Image>,
 }
 
 impl StreamEvent {
-    /// The items that changed.
-    pub fn keys(self) -> Vec<ItemKey> {
-        let keys = |record: StreamRecord| record.dynamodb.keys;
-        self.records.into_iter().map(keys).collect()
+    /// What changed, in order.
+    pub fn changes(self) -> Vec<Change> {
+        let change = |record: StreamRecord| record.dynamodb;
+        self.records.into_iter().map(change).collect()
+    }
+}
+
+/// What a queue of SQS calls itself.
+const QUEUE: &str = "aws:sqs";
+
+/// Messages of a queue that a rule of EventBridge fills.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct QueueEvent {
+    records: Vec<QueueRecord>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QueueRecord {
+    message_id: String,
+    body: String,
+}
+
+/// An event that somebody told on a bus.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BusEvent {
+    /// Who.
+    pub source: String,
+    /// What kind of event it is.
+    pub detail_type: String,
+    /// The event.
+    pub detail: Value,
+    /// When it happened.
+    #[serde(default)]
+    pub time: Option<String>,
+}
+
+/// A message of a queue.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its id.
+    pub id: String,
+    /// What it says; none where that is no event of a bus.
+    pub told: Option<BusEvent>,
+}
+
+impl QueueEvent {
+    /// The messages.
+    pub fn messages(self) -> Vec<Message> {
+        let message = |record: QueueRecord| Message {
+            id: record.message_id,
+            told: serde_json::from_str(&record.body).ok(),
+        };
+        self.records.into_iter().map(message).collect()
     }
 }
 
@@ -269,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_ours_is_told_from_a_schedule() {
+    fn a_queues_messages_are_told_from_a_streams_changes() {
         let event = json!({
             "version": "0",
             "detail-type": "connects.low_balance",
@@ -277,14 +312,19 @@ mod tests {
             "time": "2027-01-01T00:00:00Z",
             "detail": { "account_id": "a1", "seq": 42 },
         });
+        let record = |id: &str, body: &str| json!({ "eventSource": "aws:sqs", "messageId": id, "body": body });
+        let event = json!({ "Records": [record("m1", &event.to_string()), record("m2", "hello")] });
         let Event::Told(event) = serde_json::from_value(event).unwrap() else {
             panic!("not told");
         };
-        assert_eq!(event.time.as_deref(), Some("2027-01-01T00:00:00Z"));
-        assert_eq!(event.told.detail_type, "connects.low_balance");
-        assert_eq!(event.told.detail["seq"], 42);
-        let without = json!({ "source": "connects", "detail-type": "connects.low_balance" });
-        assert!(serde_json::from_value::<Event>(without).is_err());
+        let messages = event.messages();
+        let told = messages[0].told.as_ref().unwrap();
+        assert_eq!(told.source, "connects");
+        assert_eq!(told.detail_type, "connects.low_balance");
+        assert_eq!(told.time.as_deref(), Some("2027-01-01T00:00:00Z"));
+        assert_eq!(told.detail["seq"], 42);
+        assert_eq!(messages[1].id, "m2");
+        assert!(messages[1].told.is_none());
     }
 
     #[test]

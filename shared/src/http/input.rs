@@ -283,15 +283,15 @@ pub fn sized<T>(
 /// One of a few words; `make` knows them all.
 pub fn one_of<T>(
     words: &'static [&'static str],
-    make: impl FnOnce(&str) -> Option<T>,
-) -> Reader<impl Read<T>> {
-    reader!(
-        move |_| shape::words(words),
-        as_text(move |word| {
+    make: impl FnOnce(&str) -> Option<T> + Copy,
+) -> Reader<impl Read<T> + Copy> {
+    reader!(move |_| shape::words(words), move |name: &str, value| {
+        let known = |word: &str| {
             let known = words.contains(&word).then(|| make(word)).flatten();
             known.ok_or_else(|| Invalid::field("", one_of_these(words)))
-        })
-    )
+        };
+        as_text(known)(name, value)
+    })
 }
 
 /// One of the words of an enumeration.
@@ -358,7 +358,7 @@ pub fn each<T>(element: Reader<impl Read<T> + Copy>) -> Reader<impl Read<Vec<T>>
                 return Err(wrong_type(name, "an array"));
             };
             if elements.is_empty() {
-                let detail = "must name at least one; leave it out for all";
+                let detail = "must name at least one, or be left out";
                 return Err(Invalid::field(name, detail).into());
             }
             let (read, failed): (Vec<_>, Vec<_>) = elements

@@ -21,7 +21,7 @@ mod till;
 pub use answer::Answer;
 pub use app::{App, Core, StartError};
 pub use auth::{Auth, Caller, Scope};
-pub use event::{Event, Told};
+pub use event::{BusEvent, Change, Event, Message};
 pub use problem::Problem;
 pub use request::Request;
 pub use run::{Reply, Run, Work, init_logs, invoked, run, serve, serve_and_run, serve_and_sweep};

@@ -15,14 +15,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::answer::Answer;
-use super::event::{Event, Parts, Told, gateway_answer};
+use super::event::{Change, Event, Message, Parts, gateway_answer};
 use super::problem::Problem;
 use super::request::{Request, route};
 use crate::clock::Clock;
 use crate::config::LogConfig;
 use crate::domain::time::Time;
 use crate::ledger::{Context, Fault};
-use crate::store::ItemKey;
 
 /// A request is answered within this, whatever the gateway says.
 const REQUEST_BUDGET: Duration = Duration::from_secs(8);
@@ -39,8 +38,8 @@ const RUN_RESERVE: Duration = Duration::from_secs(10);
 /// What a function that only serves requests says to anything else.
 const ONLY_REQUESTS: &str = "this function only serves requests";
 
-/// What a function that works on a schedule says to a stream or an event.
-const ONLY_SCHEDULED: &str = "this function reads no stream and hears no events";
+/// What a function that works on a schedule says to a stream.
+const ONLY_SCHEDULED: &str = "this function reads no stream and no queue";
 
 /// The header by which tests set the time.
 const TEST_TIME: &str = "connects-now";
@@ -55,14 +54,14 @@ pub struct Run {
 }
 
 /// What a run is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Work {
     /// A schedule: whatever is due at this instant or before.
     Due(Time),
-    /// The table's stream: whatever these items, which are new or changed, ask for.
-    Changed(Vec<ItemKey>),
-    /// One of this system's own events.
-    Told(Told),
+    /// The table's stream: whatever these changes of items ask for, in order.
+    Changed(Vec<Change>),
+    /// A queue: whatever these messages ask for.
+    Told(Vec<Message>),
 }
 
 /// Writes logs as JSON lines, filtered as configured.
@@ -164,17 +163,20 @@ pub async fn invoked<R: Serialize, E: Display>(
                 let report = report(clock, job, schedule.now, work, deadline_ms);
                 report.await.map(Reply::Report)
             }
-            Event::Told(event) => {
-                let schedule = clock
-                    .scheduled(event.time.as_deref())
-                    .map_err(|error| Diagnostic::from(format!("the event's time is {error}")))?;
-                let work = Work::Told(event.told);
-                let report = report(clock, job, schedule.now, work, deadline_ms);
+            Event::Changed(event) => {
+                let work = Work::Changed(event.changes());
+                let report = report(clock, job, clock.real(), work, deadline_ms);
                 report.await.map(Reply::Report)
             }
-            Event::Changed(event) => {
-                let work = Work::Changed(event.keys());
-                let report = report(clock, job, clock.real(), work, deadline_ms);
+            Event::Told(event) => {
+                let messages = event.messages();
+                let told = messages.first().and_then(|message| message.told.as_ref());
+                let time = told.and_then(|told| told.time.as_deref());
+                let now = clock
+                    .scheduled(time)
+                    .map_err(|error| Diagnostic::from(format!("the event's time is {error}")))?
+                    .now;
+                let report = report(clock, job, now, Work::Told(messages), deadline_ms);
                 report.await.map(Reply::Report)
             }
         }
@@ -359,8 +361,10 @@ mod tests {
     async fn a_run_reports() {
         let job = async |run: Run| match run.work {
             Work::Due(until) => Ok(json!({ "due": time::text(until) })),
-            Work::Changed(keys) => Ok(json!({ "closures": format!("{:?}", keys[0].closure()) })),
-            Work::Told(told) => Ok(json!({ "told": told.detail_type, "detail": told.detail })),
+            Work::Changed(changes) => {
+                Ok(json!({ "closures": format!("{:?}", changes[0].keys.closure()) }))
+            }
+            Work::Told(messages) => Ok(json!({ "messages": messages.len() })),
         };
         let scheduled = |time| json!({ "detail-type": "Scheduled Event", "time": time });
         let at = "2020-02-02T00:00:00Z";

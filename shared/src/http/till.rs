@@ -56,7 +56,7 @@ impl Till {
             Provider::Stripe(config) => {
                 let source = match config.secret {
                     SecretSource::Manager(name) => {
-                        secret::Source::manager(&store::environment().await, name)
+                        secret::Source::manager(&store::sdk_config().await, name)
                     }
                     SecretSource::File(path) => secret::Source::File(path),
                 };

@@ -14,6 +14,7 @@ mod closures;
 mod holds;
 mod jobs;
 mod low_balances;
+mod mails;
 mod operations;
 mod plans;
 mod purchases;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tokio::time::Instant;
 
+pub use mails::{MailError, Mailed, Post, Undelivered};
 pub use sweeps::Report;
 
 use crate::defect::{self, Defect, present};

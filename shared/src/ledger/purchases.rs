@@ -135,7 +135,12 @@ impl Ledger {
                 let purchase = match purchase.is_free() {
                     true => purchase,
                     false => {
-                        let method = method(provider, command.payment_method.as_deref(), customer.as_ref()).await?;
+                        let method = method(
+                            provider,
+                            command.payment_method.as_deref(),
+                            customer.as_ref(),
+                        )
+                        .await?;
                         purchase.charged_to(method, customer)
                     }
                 };

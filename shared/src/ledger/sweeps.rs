@@ -106,7 +106,7 @@ impl Report {
 
     /// Both together.
     #[must_use]
-    pub(super) fn and(mut self, other: Self) -> Self {
+    pub fn and(mut self, other: Self) -> Self {
         self.accounts += other.accounts;
         self.entries += other.entries;
         self.notices += other.notices;

@@ -54,7 +54,8 @@ impl Ledger {
                             Ok(method) => {
                                 let purchase = purchase.charged_to(method, customer);
                                 let began =
-                                    self.store.begin_purchase(account, &purchase, Some(&*top_up));
+                                    self.store
+                                        .begin_purchase(account, &purchase, Some(&*top_up));
                                 began.await?;
                                 Ok((purchase, *top_up, state))
                             }

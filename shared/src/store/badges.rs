@@ -3,36 +3,19 @@
 use aws_sdk_dynamodb::types::{Select, TransactWriteItem};
 use chrono::NaiveDate;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use serde::Serialize;
 
 use crate::defect::{Defect, present};
-use crate::domain::badge::{Badge, BadgeNotice, OffReason, WeekPrice};
+use crate::domain::badge::{Badge, BadgeNotice, WeekPrice};
 use crate::domain::ids::AccountId;
-use crate::domain::time::{self, Time};
-use crate::domain::units::Connects;
 
 use super::commit::{IS_NEW, due, follows};
 use super::due::INDEX;
-use super::items::{Item, from_item, text, to_item};
+use super::items::{Item, from_item, notice_item, text, to_item};
 use super::meter::Access;
 use super::{DUE_SHARDS, DueKind, Store, StoreError, keys};
 
 /// Shards counted at the same time.
 const SHARDS_AT_ONCE: usize = 16;
-
-/// What a later notifier needs to tell a holder that a badge went off.
-#[derive(Serialize)]
-struct BadgeNoticeItem<'n> {
-    account_id: &'n AccountId,
-    off_reason: OffReason,
-    price: Connects,
-    max_weekly: Connects,
-    #[serde(with = "time::as_text")]
-    paid_until: Time,
-    revision: u64,
-    #[serde(with = "time::as_text")]
-    noticed_at: Time,
-}
 
 impl Store {
     /// An account's badge, if it ever had one.
@@ -81,20 +64,8 @@ impl Store {
         account: &AccountId,
         notice: &BadgeNotice,
     ) -> Result<TransactWriteItem, StoreError> {
-        let item = BadgeNoticeItem {
-            account_id: account,
-            off_reason: notice.off_reason,
-            price: notice.price,
-            max_weekly: notice.max_weekly,
-            paid_until: notice.paid_until,
-            revision: notice.revision,
-            noticed_at: notice.noticed_at,
-        };
-        let item = to_item(
-            keys::account(account),
-            keys::badge_notice(notice.paid_until, notice.revision),
-            &item,
-        )?;
+        let key = keys::badge_notice(notice.paid_until, notice.revision);
+        let item = notice_item(account, key, notice)?;
         self.put_if(item, IS_NEW)
     }
 

@@ -23,11 +23,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 /// Connects as the environment says: region, credentials and, for a stand-in,
 /// `AWS_ENDPOINT_URL_DYNAMODB`.
 pub async fn connect() -> Client {
-    Client::new(&environment().await)
+    Client::new(&sdk_config().await)
 }
 
-/// What every client of AWS is made from: TLS by ring, timeouts, repetitions.
-pub async fn environment() -> SdkConfig {
+/// How a function speaks to any service of AWS.
+pub async fn sdk_config() -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();

@@ -3,11 +3,11 @@
 
 use crate::domain::closure::ClosureReason;
 use crate::domain::ids::{AccountId, LotId, Operation, OperationId};
-use crate::domain::lot::Lot;
+use crate::domain::lot::{ExpiryNotice, Lot};
 use crate::domain::time::{self, Time};
 
 use super::commit::IS_NEW;
-use super::items::{Item, NoticeItem, text, text_of, to_item};
+use super::items::{Item, notice_item, text, text_of};
 use super::meter::Access;
 use super::{DueKind, Owner, Store, StoreError, keys};
 
@@ -94,19 +94,15 @@ impl Store {
         days: u32,
         now: Time,
     ) -> Result<bool, StoreError> {
-        let notice = NoticeItem {
-            account_id: account,
+        let notice = ExpiryNotice {
             lot_id: lot.birth().id,
             amount: lot.remaining(),
             expires_on: lot.birth().expires_on,
             days,
             noticed_at: now,
         };
-        let item = to_item(
-            keys::account(account),
-            keys::expiry_notice(lot.birth().id, days),
-            &notice,
-        )?;
+        let key = keys::expiry_notice(lot.birth().id, days);
+        let item = notice_item(account, key, &notice)?;
         match self.put(item, IS_NEW, None).await {
             Ok(()) => Ok(true),
             Err(StoreError::Lost) => Ok(false),

@@ -27,7 +27,7 @@ use crate::domain::seal::{FORMAT, Seal};
 use crate::domain::time::{self, Time};
 use crate::domain::units::Connects;
 
-use super::StoreError;
+use super::{StoreError, keys};
 
 /// An item as the SDK has it.
 pub type Item = HashMap<String, AttributeValue>;
@@ -56,6 +56,19 @@ pub fn to_item(pk: String, sk: String, value: &impl Serialize) -> Result<Item, S
     item.insert("pk".to_owned(), text(pk));
     item.insert("sk".to_owned(), text(sk));
     Ok(item)
+}
+
+/// Lays out what a holder is to be told.
+pub fn notice_item(
+    account_id: &AccountId,
+    sk: String,
+    notice: &impl Serialize,
+) -> Result<Item, StoreError> {
+    to_item(
+        keys::account(account_id),
+        sk,
+        &NoticeItem { account_id, notice },
+    )
 }
 
 /// Reads any serde value, whatever else the item holds.
@@ -491,14 +504,10 @@ pub struct UsedItem<'n> {
     pub account_id: &'n AccountId,
 }
 
-/// What a later notifier needs to tell a holder that a lot is about to lapse.
+/// What a holder is to be told.
 #[derive(Serialize)]
-pub struct NoticeItem<'n> {
+pub struct NoticeItem<'n, N> {
     pub account_id: &'n AccountId,
-    pub lot_id: LotId,
-    pub amount: Connects,
-    pub expires_on: NaiveDate,
-    pub days: u32,
-    #[serde(with = "time::as_text")]
-    pub noticed_at: Time,
+    #[serde(flatten)]
+    pub notice: &'n N,
 }

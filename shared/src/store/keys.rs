@@ -7,9 +7,11 @@ use std::fmt::Display;
 use std::hash::Hash;
 
 use chrono::NaiveDate;
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::domain::closure::ClosureReason;
+use crate::domain::email::Email;
 use crate::domain::ids::{AccountId, JobId, LotId, OperationId, PersonId, PromoCode, Seq};
 use crate::domain::lot::Birth;
 use crate::domain::quota::Quota;
@@ -35,6 +37,8 @@ pub const SANDBOX: &str = "CHARGE";
 pub const BADGE: &str = "SETTING#BADGE";
 /// An account's top-up.
 pub const TOP_UP: &str = "SETTING#TOP_UP";
+/// That mail to an address came back.
+pub const RETURNED_MAIL: &str = "RETURNED";
 /// The partition of the badge's prices.
 pub const BADGE_PRICES: &str = "BADGE";
 pub const LOT_PREFIX: &str = "LOT#";
@@ -46,10 +50,19 @@ pub const CLOSURE_PREFIX: &str = "CLOSURE#";
 pub const PROPOSAL_PREFIX: &str = "PROPOSAL#";
 pub const BADGE_PRICE_PREFIX: &str = "PRICE#";
 
+/// What a holder is to be told. template.yaml names the kinds.
+const NOTICE_PREFIX: &str = "SEEN#";
+pub const EXPIRY_NOTICE_PREFIX: &str = "SEEN#expiry#";
+pub const BADGE_NOTICE_PREFIX: &str = "SEEN#badge_off#";
+pub const LOW_BALANCE_NOTICE_PREFIX: &str = "SEEN#low_balance#";
+pub const TOP_UP_NOTICE_PREFIX: &str = "SEEN#top_up_off#";
+
 const ACCOUNT_PREFIX: &str = "ACCOUNT#";
 const JOB_PREFIX: &str = "JOB#";
-/// Named by a policy of template.yaml.
+/// These are named by policies of template.yaml.
 const QUOTA_PREFIX: &str = "QUOTA#";
+const MAIL_PREFIX: &str = "MAIL#";
+const ADDRESS_PREFIX: &str = "ADDRESS#";
 
 /// What has a partition with due work in it.
 pub trait Owner: Clone + Ord + Hash + Display {
@@ -139,20 +152,37 @@ pub fn redemption(code: &PromoCode) -> String {
 }
 
 pub fn expiry_notice(lot: LotId, days: u32) -> String {
-    format!("SEEN#expiry#{lot}#{days}")
+    format!("{EXPIRY_NOTICE_PREFIX}{lot}#{days}")
 }
 
 pub fn badge_notice(paid_until: Time, revision: u64) -> String {
-    format!("SEEN#badge_off#{}#{revision}", time::text(paid_until))
+    format!("{BADGE_NOTICE_PREFIX}{}#{revision}", time::text(paid_until))
+}
+
+/// What names a notice, without the word that they all begin with.
+pub fn notice_name(sk: &str) -> Option<&str> {
+    sk.strip_prefix(NOTICE_PREFIX)
+}
+
+/// The partition of the mails that were sent to an account's holder, each under its cause: a role may be
+/// allowed these alone, by their prefix.
+pub fn mails(id: &AccountId) -> String {
+    format!("{MAIL_PREFIX}{id}")
+}
+
+/// The partition of an email address that takes no mail.
+pub fn address(email: &Email) -> String {
+    let digest = Sha256::digest(email.as_str().to_lowercase());
+    format!("{ADDRESS_PREFIX}{}", HEXLOWER.encode(&digest))
 }
 
 /// That a balance became low with that entry.
 pub fn low_balance_notice(crossing: Seq) -> String {
-    format!("SEEN#low_balance#{:012}", crossing.get())
+    format!("{LOW_BALANCE_NOTICE_PREFIX}{:012}", crossing.get())
 }
 
 pub fn top_up_notice(purchase: &OperationId) -> String {
-    format!("SEEN#top_up_off#{purchase}")
+    format!("{TOP_UP_NOTICE_PREFIX}{purchase}")
 }
 
 /// The price of the week that begins on that Monday.

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
@@ -53,7 +54,13 @@ macro_rules! consumed {
     )*};
 }
 
-consumed!(GetItemOutput, QueryOutput, PutItemOutput, UpdateItemOutput);
+consumed!(
+    DeleteItemOutput,
+    GetItemOutput,
+    PutItemOutput,
+    QueryOutput,
+    UpdateItemOutput
+);
 consumed!(BatchGetItemOutput, TransactWriteItemsOutput);
 
 impl Meter {

@@ -1,7 +1,6 @@
 //! What is written when a balance becomes low, and top-ups: each in its account's partition.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use serde::Serialize;
 
 use crate::domain::ids::AccountId;
 use crate::domain::low_balance::Crossing;
@@ -9,16 +8,8 @@ use crate::domain::time;
 use crate::domain::top_up::{TopUp, TopUpOff, Waiting};
 
 use super::commit::{IS_NEW, due, follows};
-use super::items::{Item, from_item, number, text, to_item};
+use super::items::{Item, from_item, notice_item, number, text, to_item};
 use super::{DueKind, Store, StoreError, keys};
-
-/// What a later notifier needs beside its key: whose it is.
-#[derive(Serialize)]
-struct NoticeItem<'n, N> {
-    account_id: &'n AccountId,
-    #[serde(flatten)]
-    notice: &'n N,
-}
 
 impl Store {
     /// An account's top-up, if it ever had one.
@@ -77,7 +68,7 @@ impl Store {
         crossing: &Crossing,
     ) -> Result<TransactWriteItem, StoreError> {
         let key = keys::low_balance_notice(crossing.seq);
-        self.put_if(notice(account, key, crossing)?, IS_NEW)
+        self.put_if(notice_item(account, key, crossing)?, IS_NEW)
     }
 
     pub(super) fn top_up_off_action(
@@ -86,16 +77,8 @@ impl Store {
         off: &TopUpOff,
     ) -> Result<TransactWriteItem, StoreError> {
         let key = keys::top_up_notice(&off.purchase_id);
-        self.put_if(notice(account, key, off)?, IS_NEW)
+        self.put_if(notice_item(account, key, off)?, IS_NEW)
     }
-}
-
-fn notice(account: &AccountId, key: String, notice: &impl Serialize) -> Result<Item, StoreError> {
-    let item = NoticeItem {
-        account_id: account,
-        notice,
-    };
-    to_item(keys::account(account), key, &item)
 }
 
 /// It is due for as long as a crossing waits that it can serve.

@@ -7,7 +7,7 @@ use super::{Operation, of as schema_of};
 use connects::domain::ids::{AccountId, JobId, OperationId, PromoCode};
 
 /// Members of requests, by their names, or by those of the operation and the member where a name is not enough.
-const MEMBERS: [(&str, &str); 68] = [
+const MEMBERS: [(&str, &str); 70] = [
     (
         "account_id",
         "The account of whoever was hired, which need not be one here.",
@@ -71,6 +71,11 @@ const MEMBERS: [(&str, &str); 68] = [
         "From when on; what the plan allows, if left out.",
     ),
     ("email", "Where the holder can be told things."),
+    (
+        "locale",
+        "The language that mails are written in, if it is one of theirs; the marketplace's own, if left out.",
+    ),
+    ("muted", "The mails that are not sent; none, if left out."),
     (
         "expected_cost",
         "The most that may be charged, in Connects: what the holder was shown.",

@@ -14,6 +14,7 @@ use connects::domain::job::JobView;
 use connects::domain::journal::EntryView;
 use connects::domain::lot::LotView;
 use connects::domain::low_balance::LowBalanceView;
+use connects::domain::mail::PreferencesView;
 use connects::domain::plan_change::PlanChangeAnswer;
 use connects::domain::policy::{BUILT_IN, Catalog, Policy};
 use connects::domain::promo::{PromoView, RedeemAnswer};
@@ -311,6 +312,22 @@ pub fn operations() -> Vec<Operation> {
                 of::<AccountView>,
             )
             .body(function::account::changes),
+            O::new(
+                ("PUT", "/v1/accounts/{account_id}/mail-preferences"),
+                "putMailPreferences",
+                &[USER, SERVICE],
+                OK,
+                of::<PreferencesView>,
+            )
+            .body(function::account::preferences)
+            .leads_to(&["getMailPreferences"]),
+            O::new(
+                ("GET", "/v1/accounts/{account_id}/mail-preferences"),
+                "getMailPreferences",
+                &[USER, SERVICE, ADMIN],
+                FOUND,
+                of::<PreferencesView>,
+            ),
             O::new(
                 ("GET", ACCOUNT),
                 "getAccount",

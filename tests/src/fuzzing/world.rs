@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Once};
 
 use connects::config::{JwksSource, TokenConfig};
+use connects::domain::event::Event as DomainEvent;
 use connects::domain::policy::{BUILT_IN, Policy};
 use connects::domain::quota::{LimitPolicy, Rate};
 use connects::domain::time::{self, Time};
 use connects::http::{App, Auth, Event, Run, Till, Work, invoked};
-use connects::store::{ItemKey, Store};
+use connects::store::Store;
 use connects_local::emulator;
 use connects_local::keys::{AUDIENCE, Claims, ISSUER, Keys};
 use connects_local::project::Project;
@@ -269,17 +270,26 @@ impl World {
         let (ledger, context) = (&self.app.ledger, &run.context);
         let until = match run.work.clone() {
             Work::Due(until) => until,
-            Work::Changed(items) => {
-                let closures = items.iter().filter_map(ItemKey::closure).collect();
-                let report = ledger.carry_out(context, closures).await;
-                return json!(report.map_err(|error| error.to_string()));
+            Work::Changed(changes) => {
+                let closures = changes.iter().filter_map(|change| change.keys.closure());
+                let report = ledger.carry_out(context, closures.collect()).await;
+                let events = changes.into_iter().filter_map(|change| change.new_image);
+                let events = events.map(|image| image.event().map_err(|error| error.to_string()));
+                return json!([
+                    json!(report.map_err(|error| error.to_string())),
+                    json!(events.collect::<Vec<_>>()),
+                ]);
             }
-            Work::Told(told) => {
-                let run = Run {
-                    work: Work::Told(told),
-                    ..run
-                };
-                return json!(purchase::work(&self.app, run).await);
+            Work::Told(messages) => {
+                let events = messages.iter().filter_map(|message| message.told.clone());
+                let events = events.map(|told| {
+                    let event = DomainEvent::read(&told.detail_type, told.detail);
+                    event.map_err(|error| error.to_string())
+                });
+                let events: Vec<_> = events.collect();
+                let work = Work::Told(messages);
+                let topped_up = purchase::work(&self.app, Run { work, ..run }).await;
+                return json!([json!(events), json!(topped_up)]);
             }
         };
         let reports = [
