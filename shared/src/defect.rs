@@ -43,6 +43,8 @@ pub enum Defect {
     CapBefore,
     /// A declined purchase does not give its code's redemption back.
     CodeKept,
+    /// A purchase is charged its whole price, whatever its code takes off.
+    DiscountForgotten,
     /// A refund does not count what came back before.
     RefundUncounted,
     /// A purchase is credited whatever it stands at.
@@ -97,7 +99,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::NoLock,
         Self::NoConditions,
         Self::StalePlan,
@@ -115,6 +117,7 @@ impl Defect {
         Self::SuspendedSpends,
         Self::CapBefore,
         Self::CodeKept,
+        Self::DiscountForgotten,
         Self::RefundUncounted,
         Self::CreditedTwice,
         Self::OpenIsDeclined,

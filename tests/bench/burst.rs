@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use connects::domain::ids::{AccountId, PromoCode};
+use connects::domain::ids::AccountId;
 use connects::domain::job::{PostJob, Pricing};
-use connects::domain::promo::{Offer, Terms};
+use connects::domain::promo::Terms;
 use connects::domain::proposal::ProposeCommand;
 use connects::domain::units::Connects;
 use connects::ledger::{Context, Ledger};
@@ -19,7 +18,7 @@ use connects_local::project::Project;
 use connects_local::template::Template;
 use connects_local::{emulator, environment};
 use connects_tests::faults::cancelled;
-use connects_tests::table::{job_id, key};
+use connects_tests::table::{grant, job_id, promo_code};
 use connects_tests::wire::{Answer, Broken, Call, Emulated, Layer};
 use futures::future::{BoxFuture, join_all};
 use serde_json::Value;
@@ -226,18 +225,10 @@ async fn redemptions(ledger: &Ledger, contended: &Contended) {
     let mut rows = vec![];
     for max_redemptions in LIMITS {
         let accounts = contended.calmly(rich_accounts(ledger, REDEEMERS)).await;
-        let code = PromoCode::try_new(&key().as_str()[..30]).unwrap();
-        let now = environment::now();
+        let code = promo_code();
         let terms = Terms {
-            offer: Offer::Grant {
-                quantity: Connects::new(5),
-            },
-            valid_from: now,
-            valid_until: now + TimeDelta::days(1),
             max_redemptions,
-            kinds: None,
-            plans: None,
-            lot_valid_days: None,
+            ..grant(5)
         };
         ledger.put_promo(&context(), &code, &terms).await.unwrap();
         contended.held.store(SLOT_HELD, Relaxed);

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connects::domain::account::Plan;
-use connects::domain::ids::{AccountId, JobId, PromoCode};
+use connects::domain::ids::{AccountId, JobId};
 use connects::domain::job::{PostJob, Pricing};
-use connects::domain::promo::{Offer, Terms};
 use connects::domain::proposal::ProposeCommand;
 use connects::domain::time;
 use connects::domain::units::Connects;
@@ -18,7 +17,7 @@ use connects_local::keys::{Claims, Keys};
 use connects_local::project::Project;
 use connects_local::stack::function_environment;
 use connects_local::state::Features;
-use connects_tests::table::{key, spend, unique};
+use connects_tests::table::{grant, key, promo_code, spend, unique};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, Sent, TABLE};
@@ -240,19 +239,8 @@ async fn event(function: &str, ledger: &Ledger, account: &AccountId, token: &str
 
 /// A code that grants 5 to whoever redeems it.
 async fn code(ledger: &Ledger) -> String {
-    let code = PromoCode::try_new(&unique()[..30]).unwrap();
-    let now = environment::now();
-    let terms = Terms {
-        offer: Offer::Grant {
-            quantity: Connects::new(5),
-        },
-        valid_from: now - chrono::TimeDelta::days(1),
-        valid_until: now + chrono::TimeDelta::days(1),
-        max_redemptions: None,
-        kinds: None,
-        plans: None,
-        lot_valid_days: None,
-    };
+    let code = promo_code();
+    let terms = grant(5);
     ledger.put_promo(&context(), &code, &terms).await.unwrap();
     code.to_string()
 }

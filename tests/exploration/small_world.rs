@@ -59,6 +59,18 @@ fn every_pair_about_a_badge() {
     all_fine(&badge_pairs(), 0);
 }
 
+/// `cargo local explore` does the rest.
+#[test]
+fn pairs_about_a_purchase_with_a_code() {
+    use Deed::{BuyWithCode, BuyWithCodeElsewhere, BuyWithCodeInVain, Recover};
+    let cases = [
+        case(Scene::Quiet, &[(BuyWithCode, 0), (BuyWithCodeElsewhere, 1)]),
+        case(Scene::Quiet, &[(BuyWithCode, 0), (Recover, 1)]),
+        case(Scene::Quiet, &[(BuyWithCodeInVain, 0), (Recover, 1)]),
+    ];
+    all_fine(&cases, 0);
+}
+
 /// `cargo local explore` does this with every pair.
 #[test]
 fn pairs_with_a_call_that_goes_wrong() {

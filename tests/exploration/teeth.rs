@@ -75,6 +75,10 @@ fn no_cap(call: &mut Call) {
     unconditional(call, |action| key(action, "sk") == "SLOT");
 }
 
+fn a_code_for_whoever_comes(call: &mut Call) {
+    unconditional(call, |action| key(action, "sk") == "USED");
+}
+
 fn a_bonus_for_each_account(call: &mut Call) {
     unconditional(call, |action| key(action, "pk").starts_with("PERSON#"));
 }
@@ -127,7 +131,7 @@ fn what_a_safeguard_is_for_goes_wrong_without_it() {
     use Scene::{Badged, Cancelled, Expired, Led, New, Posted, Proposed, Quiet};
     let job = Deed::Job;
     type Safeguard = (&'static str, Tamper, Scene, Vec<(Deed, usize)>);
-    let safeguards: [Safeguard; 14] = [
+    let safeguards: [Safeguard; 15] = [
         ("the lock", no_lock, Quiet, vec![(SpendOne, 0), (Redeem, 1)]),
         (
             "the lock and the lots",
@@ -158,6 +162,12 @@ fn what_a_safeguard_is_for_goes_wrong_without_it() {
             no_cap,
             Quiet,
             vec![(Redeem, 0), (RedeemElsewhere, 1)],
+        ),
+        (
+            "the used code",
+            a_code_for_whoever_comes,
+            Quiet,
+            vec![(Deed::BuyWithCode, 0), (Deed::BuyWithCodeElsewhere, 1)],
         ),
         (
             "the person",

@@ -38,6 +38,7 @@ mod recipes;
 mod refunds;
 mod rewards;
 mod schedules;
+mod single_use;
 mod spends;
 mod typescript;
 mod world;

@@ -9,6 +9,7 @@ use connects_tests::client::Request;
 use connects_tests::contract::{names, operations};
 use connects_tests::holder::Holder;
 use connects_tests::stack::{Stack, fresh, fresh_code, instant};
+use connects_tests::table::batch_name;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -135,6 +136,8 @@ pub async fn world(stack: &Stack) -> World<'_> {
         "valid_from": "2020-01-01T00:00:00Z", "valid_until": "2100-01-01T00:00:00Z",
     });
     stack.put_promo(&code, terms.clone()).at(NOW).await.is(201);
+    let mut codes = terms.clone();
+    codes["count"] = json!(5);
     let job = fresh("job");
     let details = json!({
         "contract_kind": "fixed", "duration_weeks": 6,
@@ -290,6 +293,13 @@ pub async fn world(stack: &Stack) -> World<'_> {
         )
         .body(terms),
         Route::new("promo", &[ADMIN], (M::GET, format!("/v1/promos/{code}"))),
+        Route::new(
+            "make codes",
+            &[ADMIN],
+            (M::POST, format!("/v1/promos/{}/codes", batch_name())),
+        )
+        .body(codes)
+        .needs_a_key(),
         Route::new("post job", &[SERVICE], (M::PUT, format!("/v1/jobs/{job}"))).body(json!({
             "posted_at": instant(NOW), "contract_kind": "fixed", "duration_weeks": 6,
             "budget": { "amount": 50_000, "currency": "USD" },

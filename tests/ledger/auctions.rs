@@ -686,7 +686,7 @@ async fn many_bidders_at_once_sell_each_place_once() {
 
 /// Loses the answer of the next transaction, once it is told to.
 #[derive(Debug, Default)]
-struct Losing(AtomicBool);
+pub struct Losing(pub AtomicBool);
 
 impl Layer for Losing {
     fn pass(

@@ -10,7 +10,7 @@ use connects::domain::refusal::Refusal;
 use connects::domain::units::{Connects, Money};
 use connects::ledger::{Error, Outcome};
 use connects::payments::{Charge, Payment, Provider, Sandbox};
-use connects_tests::table::{Table, at, instant, key, refusal, spend, unique};
+use connects_tests::table::{Table, at, grant, instant, key, promo_code, refusal, spend};
 use futures::StreamExt;
 use futures::future::join_all;
 
@@ -23,12 +23,9 @@ fn bonus(quantity: u64, max: u64) -> Terms {
         offer: Offer::Bonus {
             quantity: Connects::new(quantity),
         },
-        valid_from: instant(NOW),
         valid_until: instant("2026-02-01T00:00:00Z"),
         max_redemptions: Some(max),
-        kinds: None,
-        plans: None,
-        lot_valid_days: None,
+        ..grant(quantity)
     }
 }
 
@@ -49,7 +46,7 @@ impl Bed {
     async fn with(terms: Terms) -> Self {
         let bed = Self {
             table: Table::new().await,
-            code: PromoCode::try_new(&unique()[..30]).unwrap(),
+            code: promo_code(),
         };
         bed.put(terms).await;
         bed
@@ -225,13 +222,10 @@ async fn a_race_for_the_last_redemptions_leaves_the_counter_exact() {
 /// More than one slot holds, so that redeemers have to look for one that has room.
 #[tokio::test]
 async fn of_fifteen_hundred_at_once_exactly_as_many_as_there_are_get_the_code() {
-    let offer = Offer::Grant {
-        quantity: Connects::new(5),
-    };
     let max = 1_200;
     let bed = Bed::with(Terms {
-        offer,
-        ..bonus(5, max)
+        max_redemptions: Some(max),
+        ..grant(5)
     })
     .await;
     let accounts: Vec<AccountId> = futures::stream::iter(0..1_500)
@@ -363,6 +357,7 @@ async fn recovery_goes_on_with_what_was_reserved() {
                 code: bed.code.clone(),
                 slot: 0,
                 version: 1,
+                single_use: None,
             },
             bonus: Connects::ZERO,
             discount,

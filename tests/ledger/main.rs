@@ -22,6 +22,7 @@ mod questions;
 mod quotas;
 mod receipts;
 mod rewards;
+mod single_use;
 mod sweeps;
 mod top_ups;
 mod torn;

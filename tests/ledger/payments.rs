@@ -1,14 +1,13 @@
 //! One charge, one lot, however often a step is repeated and wherever it stopped.
 
-use connects::domain::ids::{AccountId, PromoCode};
+use connects::domain::ids::AccountId;
 use connects::domain::journal::EntryType;
-use connects::domain::promo::{Offer, Terms};
 use connects::domain::purchase::{Purchase, PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refusal::Refusal;
 use connects::domain::units::Connects;
 use connects::ledger::{Error, Outcome};
 use connects::payments::{Charge, Payment, Provider, Sandbox};
-use connects_tests::table::{Table, at, instant, key, unique};
+use connects_tests::table::{Table, at, grant, instant, key, promo_code};
 use futures::future::join_all;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
@@ -280,18 +279,8 @@ async fn a_grant_rides_on_no_purchase() {
     let table = Table::new().await;
     let account = table.open_empty(NOW).await;
     let (now, ledger) = (at(NOW), &table.ledger);
-    let [unknown, known] = [(); 2].map(|()| PromoCode::try_new(&unique()[..30]).unwrap());
-    let terms = Terms {
-        offer: Offer::Grant {
-            quantity: Connects::new(7),
-        },
-        valid_from: instant(NOW),
-        valid_until: instant("2026-02-01T00:00:00Z"),
-        max_redemptions: None,
-        kinds: None,
-        plans: None,
-        lot_valid_days: None,
-    };
+    let [unknown, known] = [(); 2].map(|()| promo_code());
+    let terms = grant(7);
     ledger.put_promo(&now, &known, &terms).await.unwrap();
     for (code, expected) in [
         (unknown, Refusal::PromoUnknown),

@@ -3,12 +3,10 @@
 use chrono::TimeDelta;
 use connects::domain::ids::{AccountId, PromoCode};
 use connects::domain::policy::{BUILT_IN, Policy};
-use connects::domain::promo::{Offer, Terms};
 use connects::domain::quota::{Quota, Rate};
 use connects::domain::refusal::Refusal;
-use connects::domain::units::Connects;
 use connects::ledger::{Error, Ledger};
-use connects_tests::table::{Table, account_id, at, instant, unique};
+use connects_tests::table::{Table, account_id, at, grant, instant, promo_code};
 use futures::future::join_all;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
@@ -95,9 +93,9 @@ async fn who_guesses_too_often_is_not_told_even_of_a_code_there_is() {
     let table = table().await;
     let account = table.open(NOW).await;
     let (ledger, now) = (&table.ledger, at(NOW));
-    let code = || PromoCode::try_new(&unique()[..30]).unwrap();
+    let code = || promo_code();
     let given = async || {
-        let (code, terms) = (code(), grant());
+        let (code, terms) = (code(), grant(1));
         ledger.put_promo(&now, &code, &terms).await.unwrap();
         code
     };
@@ -128,7 +126,7 @@ async fn of_many_guesses_at_once_a_burst_is_answered() {
     let account = table.open(NOW).await;
     let (ledger, now) = (&table.ledger, at(NOW));
     let guess = async |_| {
-        let code = PromoCode::try_new(&unique()[..30]).unwrap();
+        let code = promo_code();
         let attempt = ledger.redeem(&now, &account, None, &code);
         refusal(ledger.guess(&now, &account, now.now, attempt).await)
     };
@@ -138,18 +136,4 @@ async fn of_many_guesses_at_once_a_burst_is_answered() {
         .filter(|answer| matches!(answer, Err(Refusal::PromoUnknown)));
     assert_eq!(unknown.count(), 5);
     assert!(answers.iter().all(Result::is_err));
-}
-
-fn grant() -> Terms {
-    Terms {
-        offer: Offer::Grant {
-            quantity: Connects::new(1),
-        },
-        valid_from: instant("2025-01-01T00:00:00Z"),
-        valid_until: instant("2027-01-01T00:00:00Z"),
-        max_redemptions: None,
-        kinds: None,
-        plans: None,
-        lot_valid_days: None,
-    }
 }

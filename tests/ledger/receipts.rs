@@ -1,7 +1,7 @@
 //! A request happens once, whatever becomes of its answer.
 
-use connects::domain::ids::{Fingerprint, PromoCode};
-use connects::domain::promo::{Offer, RedeemCommand, Terms};
+use connects::domain::ids::Fingerprint;
+use connects::domain::promo::{RedeemCommand, Terms};
 use connects::domain::purchase::PurchaseCommand;
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
 use connects::domain::refusal::Refusal;
@@ -9,7 +9,7 @@ use connects::domain::spend::SpendAnswer;
 use connects::domain::units::Connects;
 use connects::ledger::Outcome;
 use connects::payments::Sandbox;
-use connects_tests::table::{Table, at, instant, key, refusal, spend, unique};
+use connects_tests::table::{Table, at, grant, key, promo_code, refusal, spend};
 use futures::future::join_all;
 
 const NOW: &str = "2026-01-10T12:00:00Z";
@@ -160,17 +160,10 @@ async fn only_a_spend_is_refunded_and_only_a_purchase_is_a_purchase() {
         .await
         .unwrap();
 
-    let code = PromoCode::try_new(&unique()[..30]).unwrap();
+    let code = promo_code();
     let terms = Terms {
-        offer: Offer::Grant {
-            quantity: Connects::new(7),
-        },
-        valid_from: instant(NOW),
-        valid_until: instant("2026-02-01T00:00:00Z"),
-        max_redemptions: None,
-        kinds: None,
-        plans: None,
         lot_valid_days: Some(14),
+        ..grant(7)
     };
     ledger.put_promo(&now, &code, &terms).await.unwrap();
     ledger.redeem(&now, &account, None, &code).await.unwrap();
@@ -210,17 +203,10 @@ async fn only_a_spend_is_refunded_and_only_a_purchase_is_a_purchase() {
 #[tokio::test]
 async fn only_the_key_of_a_redemption_brings_its_answer_again() {
     let table = Table::new().await;
-    let code = PromoCode::try_new(&unique()[..30]).unwrap();
+    let code = promo_code();
     let terms = Terms {
-        offer: Offer::Grant {
-            quantity: Connects::new(7),
-        },
-        valid_from: instant(NOW),
-        valid_until: instant("2026-02-01T00:00:00Z"),
-        max_redemptions: None,
-        kinds: None,
-        plans: None,
         lot_valid_days: Some(14),
+        ..grant(7)
     };
     let (now, ledger) = (at(NOW), &table.ledger);
     ledger.put_promo(&now, &code, &terms).await.unwrap();
@@ -253,17 +239,11 @@ async fn only_the_key_of_a_redemption_brings_its_answer_again() {
 async fn the_last_redemption_goes_to_one_and_the_counter_is_exact() {
     let table = Table::new().await;
     for (max, racers) in [(1_u64, 8_usize), (5, 12)] {
-        let code = PromoCode::try_new(&unique()[..30]).unwrap();
+        let code = promo_code();
         let terms = Terms {
-            offer: Offer::Grant {
-                quantity: Connects::new(7),
-            },
-            valid_from: instant(NOW),
-            valid_until: instant("2026-02-01T00:00:00Z"),
             max_redemptions: Some(max),
-            kinds: None,
-            plans: None,
             lot_valid_days: Some(14),
+            ..grant(7)
         };
         let now = at(NOW);
         table.ledger.put_promo(&now, &code, &terms).await.unwrap();
@@ -292,17 +272,10 @@ async fn the_last_redemption_goes_to_one_and_the_counter_is_exact() {
 #[tokio::test]
 async fn a_full_slot_is_not_a_used_up_code() {
     let table = Table::new().await;
-    let code = PromoCode::try_new(&unique()[..30]).unwrap();
+    let code = promo_code();
     let terms = |max| Terms {
-        offer: Offer::Grant {
-            quantity: Connects::new(1),
-        },
-        valid_from: instant(NOW),
-        valid_until: instant("2026-02-01T00:00:00Z"),
         max_redemptions: Some(max),
-        kinds: None,
-        plans: None,
-        lot_valid_days: None,
+        ..grant(1)
     };
     // Three slots for 3,000, then all but five redemptions taken away again.
     table

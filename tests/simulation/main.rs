@@ -20,6 +20,7 @@ fn every_promise_is_kept_whatever_goes_wrong() {
         }
     }
     assert_eq!(sum.histories, HISTORIES);
+    assert!(sum.late_payments > 0, "every payment was known at once");
     for (fault, word, _) in Fault::ALL {
         assert!(sum.faults.contains_key(&fault), "never: {word}");
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use connects::domain::account::{Amend, Kind, Open, Status};
 use connects::domain::bid::BidCommand;
 use connects::domain::closure::ClosureReason;
+use connects::domain::codes::CodesCommand;
 use connects::domain::hold::{EndHold, HoldCommand};
 use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode, Reason};
 use connects::domain::job::{PostJob, Pricing};
@@ -24,7 +25,9 @@ use connects::ledger::Ledger;
 use connects::payments::{Charge, Payment, Provider};
 use connects::store::{Cost, Meter};
 
-use crate::table::{Table, account_id, at, instant, job_id, key, spend, unique};
+use crate::table::{
+    Table, account_id, at, batch_name, grant, instant, job_id, key, promo_code, spend, unique,
+};
 
 const NOW: &str = "2026-01-10T12:00:00Z";
 
@@ -476,6 +479,20 @@ impl Metered {
         bought.into_inner().purchase_id
     }
 
+    /// As many single-use codes as can be made at once.
+    async fn make_codes(&mut self, terms: &Terms) -> Vec<PromoCode> {
+        let command = CodesCommand {
+            count: self.ledger.policy().promos.max_codes,
+            terms: terms.clone(),
+        };
+        let (now, key, promo) = (at(NOW), key(), batch_name());
+        let made = self.ledger.make_codes(&now, &key, &promo, &command).await;
+        let codes = made.unwrap().into_inner().codes;
+        // The promo, 16 slots, what the codes follow from, and 20 pages of 4 KB.
+        self.was("10,000 single-use codes", Budget::of(38, 196, 2, 2));
+        codes
+    }
+
     /// Purchases with codes on them.
     async fn codes(&mut self, account: &AccountId, terms: &Terms) {
         let (ledger, now) = (self.ledger.clone(), at(NOW));
@@ -494,7 +511,7 @@ impl Metered {
                 Budget::of(6, 15, 3, 3),
             ),
         ] {
-            let code = PromoCode::try_new(&unique()[..30]).unwrap();
+            let code = promo_code();
             let is_bonus = offer.kind() == PromoKind::Bonus;
             let terms = Terms {
                 offer,
@@ -514,6 +531,20 @@ impl Metered {
                 self.was(operation, Budget::of(4, 10, 1, 2));
             }
         }
+        let discount = Terms {
+            offer: Offer::Discount(Discount::Percent { percent_off }),
+            ..grant(1)
+        };
+        let [sent, ..] = &self.make_codes(&discount).await[..] else {
+            return;
+        };
+        let sent = || Some(sent.clone());
+        self.buy_with(&Declines, account, 20, sent()).await;
+        let budget = Budget::of(8, 18, 4, 3);
+        self.was("declined purchase with a single-use code", budget);
+        self.buy_with(&Approves, account, 20, sent()).await;
+        let budget = Budget::of(7, 17, 4, 3);
+        self.was("purchase with a single-use code's discount", budget);
     }
 }
 
@@ -574,17 +605,10 @@ pub async fn operations() -> Vec<Step> {
         .unwrap_err();
     walk.was("refused spend", Budget::of(0, 0, 2, 2));
 
-    let code = PromoCode::try_new(&unique()[..30]).unwrap();
+    let code = promo_code();
     let terms = Terms {
-        offer: Offer::Grant {
-            quantity: Connects::new(5),
-        },
-        valid_from: instant(NOW),
-        valid_until: instant("2027-01-01T00:00:00Z"),
         max_redemptions: Some(10),
-        kinds: None,
-        plans: None,
-        lot_valid_days: None,
+        ..grant(5)
     };
     ledger.put_promo(&now, &code, &terms).await.unwrap();
     walk.was("new promo code, one slot", Budget::of(2, 4, 1, 2));
@@ -592,6 +616,13 @@ pub async fn operations() -> Vec<Step> {
     walk.was("redemption", Budget::of(4, 9, 2, 2));
     ledger.promo(&now, &code).await.unwrap();
     walk.was("promo code, one slot", Budget::of(0, 0, 2, 2));
+    let codes = walk.make_codes(&grant(5)).await;
+    let budget = Budget::of(5, 11, 3, 2);
+    ledger
+        .redeem(&now, &account, None, &codes[0])
+        .await
+        .unwrap();
+    walk.was("redemption of a single-use code", budget);
 
     walk.quotas(&account).await;
 

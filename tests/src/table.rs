@@ -2,10 +2,11 @@
 //! `CONNECTS_TEST_STORE` names by its address.
 
 use connects::domain::account::{Account, Kind, Open};
-use connects::domain::ids::{AccountId, JobId, PersonId, Reason, Seq};
+use connects::domain::ids::{AccountId, JobId, PersonId, PromoCode, Reason, Seq};
 use connects::domain::journal::Entry;
 use connects::domain::key::IdempotencyKey;
 use connects::domain::policy::{BUILT_IN, Policy};
+use connects::domain::promo::{Offer, Terms};
 use connects::domain::refusal::Refusal;
 use connects::domain::spend::SpendCommand;
 use connects::domain::time::{self, Time};
@@ -182,6 +183,31 @@ pub fn spend(amount: u64) -> SpendCommand {
         amount: Connects::new(amount),
         reason: Reason::of("test"),
         reference: None,
+    }
+}
+
+/// A promo code that no other test has.
+pub fn promo_code() -> PromoCode {
+    PromoCode::try_new(&unique()[..30]).unwrap()
+}
+
+/// A promo's name that no other test has, short enough for single-use codes.
+pub fn batch_name() -> PromoCode {
+    PromoCode::try_new(&format!("B{:013x}", fastrand::u64(..1 << 52))).unwrap()
+}
+
+/// The terms of a code that grants everybody so many, from 2020 to 2100 and without limit.
+pub fn grant(quantity: u64) -> Terms {
+    Terms {
+        offer: Offer::Grant {
+            quantity: Connects::new(quantity),
+        },
+        valid_from: instant("2020-01-01T00:00:00Z"),
+        valid_until: instant("2100-01-01T00:00:00Z"),
+        max_redemptions: None,
+        kinds: None,
+        plans: None,
+        lot_valid_days: None,
     }
 }
 

@@ -1,6 +1,8 @@
-//! Promo codes: redeemed once per account by holders or the backend, administered by operators.
+//! Promo codes: redeemed once per account by holders or the backend, administered by operators, who
+//! also make single-use codes of one promo by the thousand.
 
 use connects::domain::account::{Kind, Plan};
+use connects::domain::codes::{CodesAnswer, CodesCommand, PromoPolicy};
 use connects::domain::ids::PromoCode;
 use connects::domain::promo::{Discount, Offer, PromoKind, Terms};
 use connects::domain::refusal::{Invalid, Refusal};
@@ -27,6 +29,7 @@ pub async fn route(app: &App, request: &Request) -> Result<Answer, Problem> {
         ("POST", ["v1", "accounts", account, "redemptions"]) => redeem(app, request, account).await,
         ("PUT", ["v1", "promos", code]) => set(app, request, code).await,
         ("GET", ["v1", "promos", code]) => get(app, request, code).await,
+        ("POST", ["v1", "promos", code, "codes"]) => make(app, request, code).await,
         _ => Err(Problem::not_found()),
     }
 }
@@ -64,6 +67,22 @@ async fn get(app: &App, request: &Request, code: &str) -> Result<Answer, Problem
     Answer::json(200, &promo)
 }
 
+async fn make(app: &App, request: &Request, code: &str) -> Result<Answer, Problem> {
+    app.caller(request).await?.holds(&[Scope::Admin])?;
+    let policy = &app.ledger.policy().promos;
+    let body = request.body().and_then(|body| codes(body, policy));
+    let code = PromoCode::try_new(code).map_err(Problem::from);
+    let (key, (code, command)) = both(request.idempotency_key(), both(code, body))?;
+    let made = app
+        .ledger
+        .make_codes(&request.context, &key, &code, &command);
+    let made = made.await;
+    match request.wants_csv() {
+        true => Answer::csv_of(201, made, CodesAnswer::csv),
+        false => Answer::of(201, made),
+    }
+}
+
 /// The body of a redemption.
 pub fn code(mut body: Fields) -> Result<PromoCode, Problem> {
     let code = body.required("code", text(PromoCode::try_new));
@@ -72,6 +91,23 @@ pub fn code(mut body: Fields) -> Result<PromoCode, Problem> {
 
 /// The body of a code.
 pub fn terms(mut body: Fields) -> Result<Terms, Problem> {
+    let terms = terms_in(&mut body);
+    body.finish(terms)
+}
+
+/// The body of a request for single-use codes.
+pub fn codes(mut body: Fields, policy: &PromoPolicy) -> Result<CodesCommand, Problem> {
+    let count = body.required("count", integer(1..=policy.max_codes.into()));
+    let terms = terms_in(&mut body);
+    body.finish(|| {
+        Some(CodesCommand {
+            count: u32::try_from(count?).ok()?,
+            terms: terms()?,
+        })
+    })
+}
+
+fn terms_in(body: &mut Fields) -> impl FnOnce() -> Option<Terms> + use<> {
     let kind = body.required("kind", word());
     let quantity = body.optional("quantity", connects());
     let percent_off = body.optional("percent_off", integer(1..=100));
@@ -107,7 +143,7 @@ pub fn terms(mut body: Fields) -> Result<Terms, Problem> {
         }
         _ => {}
     }
-    body.finish(|| {
+    move || {
         let offer = match (kind?, percent_off?, amount_off?) {
             (PromoKind::Grant, ..) => Offer::Grant {
                 quantity: quantity??,
@@ -131,7 +167,7 @@ pub fn terms(mut body: Fields) -> Result<Terms, Problem> {
             plans: plans?,
             lot_valid_days: lot_valid_days?.and_then(|days| u32::try_from(days).ok()),
         })
-    })
+    }
 }
 
 /// Whether a member that not every kind has belongs to this one.
@@ -287,6 +323,35 @@ mod tests {
                 field.unwrap_or_default().to_owned()
             });
             assert_eq!(told, expected, "{members}");
+        }
+    }
+
+    #[test]
+    fn codes_are_counted_within_the_policy() {
+        let policy = PromoPolicy {
+            max_codes: 10_000,
+            codes_shown_minutes: 15,
+        };
+        for (members, told) in [
+            (r#""count":1,"#, "ok"),
+            (r#""count":10000,"max_redemptions":5,"#, "ok"),
+            (r#""count":0,"#, "below_minimum"),
+            (r#""count":10001,"#, "above_maximum"),
+            (r#""count":"1","#, "malformed_request"),
+            ("", "invalid_field"),
+            (r#""count":1,"quantity":0,"#, "below_minimum"),
+        ] {
+            let quantity = if members.contains("quantity") {
+                ""
+            } else {
+                r#""quantity":5,"#
+            };
+            let body = format!(
+                r#"{{{members}{quantity}"kind":"grant","valid_from":"2026-01-01T00:00:00Z","valid_until":"2027-01-01T00:00:00Z"}}"#
+            );
+            let read = Fields::of_body(body.as_bytes()).and_then(|body| codes(body, &policy));
+            let code = read.map_or_else(|problem| problem.code(), |_| "ok");
+            assert_eq!(code, told, "{members}");
         }
     }
 

@@ -483,3 +483,89 @@ impl BidView {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::account::Kind;
+    use super::super::job::{PostJob, Pricing};
+    use super::super::policy::built_in;
+    use super::super::proposal::{ProposalView, ProposeCommand};
+    use super::super::testing::{OPENED, account_id, at, connects, draft, opened, stored};
+    use super::*;
+
+    /// A job that costs nothing but a bid.
+    fn job(policy: &Policy) -> Job {
+        let post = PostJob {
+            posted_at: at(OPENED),
+            pricing: Pricing::Stated(Connects::ZERO),
+        };
+        post.apply(policy, &job_id(), None).unwrap()
+    }
+
+    fn job_id() -> JobId {
+        JobId::try_new("J1").unwrap()
+    }
+
+    /// Submitted with a bid of 5 by a new freelancer, and the account after it.
+    fn submitted(policy: &Policy) -> (Proposal, Auction, Account) {
+        let arena = Arena::of(Some(job(policy)));
+        let mut drafted = draft(policy, opened(policy, Kind::Freelancer), OPENED);
+        let plain = ProposeCommand::new(job_id(), Connects::ZERO);
+        let (plain, _) = plain.plan(drafted.clone(), None, &arena).unwrap();
+        let auction = arena.open(&drafted, &job(policy)).unwrap();
+        let placing = arena.place(&mut drafted, &auction, &plain, connects(5), "boost");
+        let placing = placing.unwrap();
+        let proposal = Proposal {
+            boost: Some(connects(5)),
+            ..placing.proposal
+        };
+        (proposal, placing.auction, stored(drafted.finish(vec![]).0))
+    }
+
+    /// What is booked in the winner's transaction is bounded; beyond that the loser's follows.
+    #[test]
+    fn who_has_too_much_to_settle_is_released_by_a_transaction_of_its_own() {
+        let policy = built_in();
+        let (proposal, _, account) = submitted(&policy);
+        let bid = proposal.bid.clone().unwrap();
+        let rival = Rival {
+            proposal,
+            account: Some(account.clone()),
+        };
+        // A grant for each month since the opening on 10 January.
+        for (now, due, at_once) in [
+            ("2025-02-09T00:00:00Z", 0, true),
+            ("2025-08-10T00:00:00Z", 7, true),
+            ("2025-09-10T00:00:00Z", 8, true),
+            ("2025-10-10T00:00:00Z", 9, false),
+            ("2025-11-10T00:00:00Z", 10, false),
+        ] {
+            let settled = draft(&policy, account.clone(), now);
+            assert_eq!(settled.entries().len(), due, "{now}");
+            let plan = rival.released(&bid, &policy, at(now));
+            assert_eq!(plan.is_some(), at_once, "{now}");
+            if let Some(plan) = plan {
+                assert_eq!((plan.account, plan.entries.len()), (account_id(), due + 1));
+            }
+        }
+    }
+
+    /// What the first request was answered is what its replay is, however high the bid is by then.
+    #[test]
+    fn a_replay_shows_the_first_bid() {
+        let policy = built_in();
+        let (proposal, auction, account) = submitted(&policy);
+        let first = ProposalView::submitted(&proposal);
+        assert_eq!(first.boost, Some(connects(5)));
+        let mut drafted = draft(&policy, account, OPENED);
+        let arena = Arena {
+            auction: Some(auction.clone()),
+            ..Arena::of(Some(job(&policy)))
+        };
+        let raised = arena.place(&mut drafted, &auction, &proposal, connects(9), "amount");
+        let raised = raised.unwrap().proposal;
+        let now = ProposalView::of(&raised, Balance::default());
+        assert_eq!(now.boost, Some(connects(9)));
+        assert_eq!(ProposalView::submitted(&raised), first);
+    }
+}

@@ -15,7 +15,9 @@ use super::auction::Auction;
 use super::badge::{Badge, BadgeNotice};
 use super::bid::BidView;
 use super::hold::Hold;
-use super::ids::{AccountId, JobId, LotId, OperationId, PersonId, Reason, Reference, Seq};
+use super::ids::{
+    AccountId, JobId, LotId, OperationId, PersonId, PromoCode, Reason, Reference, Seq,
+};
 use super::journal::{Entry, EntryType};
 use super::lot::{Birth, Lot, Slice, Source, total};
 use super::low_balance::Crossing;
@@ -119,6 +121,8 @@ pub enum Guard {
     NewPerson(PersonId),
     /// One of a promo code's redemptions is taken, under the terms that were read.
     Redemption(Redemption),
+    /// A single-use code was used by nobody.
+    CodeUsed(PromoCode),
     /// A proposal is new, or moves on: the revision before it is what the item must have.
     Proposal(Proposal),
     /// A hold is new, or moves on: the revision before it is what the item must have.

@@ -170,6 +170,8 @@ pub enum Operation {
     Hold,
     /// `bd_…`
     Bid,
+    /// `co_…`
+    Codes,
 }
 
 impl Operation {
@@ -185,6 +187,7 @@ impl Operation {
             Self::Reward => "rw",
             Self::Hold => "ho",
             Self::Bid => "bd",
+            Self::Codes => "co",
         }
     }
 }
@@ -434,6 +437,7 @@ mod tests {
             (Operation::Reward, "rw_"),
             (Operation::Hold, "ho_"),
             (Operation::Bid, "bd_"),
+            (Operation::Codes, "co_"),
         ];
         for (kind, prefix) in kinds {
             let id = OperationId::derive(&account("a1"), kind, "k");

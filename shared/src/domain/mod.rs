@@ -6,6 +6,7 @@ pub mod auction;
 pub mod badge;
 pub mod bid;
 pub mod closure;
+pub mod codes;
 pub mod cycle;
 pub mod draft;
 pub mod email;

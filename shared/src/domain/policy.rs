@@ -9,6 +9,7 @@ use super::account::{Kind, Plan};
 use super::auction::BoostPolicy;
 use super::badge::BadgePolicy;
 use super::closure::{ClosureReason, Terms};
+use super::codes::PromoPolicy;
 use super::job::RateCard;
 use super::lot::{Birth, Lot, Source};
 use super::quota::LimitPolicy;
@@ -59,6 +60,8 @@ pub struct Policy {
     pub rewards: RewardPolicy,
     /// Prices and bounds of buying.
     pub purchases: PurchasePolicy,
+    /// Single-use codes.
+    pub promos: PromoPolicy,
     /// What proposals cost.
     pub jobs: RateCard,
     /// Bids on top of that.
@@ -294,6 +297,7 @@ impl Policy {
         let broken = broken.map(|(_, broken)| *broken);
         let broken = broken.or(self.jobs.broken()).or(self.boost.broken());
         let broken = broken.or(self.badge.broken()).or(self.top_up.broken());
+        let broken = broken.or(self.promos.broken());
         match broken.or(self.limits.broken()) {
             Some(broken) => Err(PolicyError::Value(broken)),
             None => Ok(self),

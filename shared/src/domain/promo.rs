@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::account::{Balance, Kind, Plan as AccountPlan, Status};
+use super::codes::{Page, Place};
 use super::draft::{Draft, Guard, Plan, Unplanned};
 use super::ids::{AccountId, Fingerprint, LotId, Operation, OperationId, PromoCode, Reference};
 use super::key::IdempotencyKey;
@@ -24,7 +25,7 @@ use super::time::{self, Time};
 use super::units::{Connects, Money};
 
 /// Slots at most, and what an unlimited code has.
-const MAX_SLOTS: u64 = 16;
+pub(super) const MAX_SLOTS: u64 = 16;
 
 /// Redemptions for each slot before there is another.
 const REDEMPTIONS_PER_SLOT: u64 = 1_000;
@@ -181,6 +182,10 @@ pub struct Promo {
     pub version: u64,
     /// How many slots count its redemptions.
     pub slots: u32,
+    /// How many single-use codes it has, by which alone it is redeemed; none where it is redeemed by
+    /// its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single_use_codes: Option<u32>,
 }
 
 /// One counter of a code's redemptions.
@@ -209,7 +214,10 @@ pub struct PromoView {
     /// Its terms.
     #[serde(flatten)]
     pub terms: Terms,
-    /// How often it was redeemed.
+    /// How many single-use codes were made of it; left out of a code that is redeemed itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub single_use_codes: Option<u32>,
+    /// How often it was redeemed, by which of its codes ever.
     pub redeemed: u64,
 }
 
@@ -219,6 +227,7 @@ impl PromoView {
         Self {
             code: promo.code.clone(),
             terms: promo.terms.clone(),
+            single_use_codes: promo.single_use_codes,
             redeemed: slots.iter().map(|slot| slot.used).sum(),
         }
     }
@@ -232,8 +241,9 @@ pub type PromoState = (Promo, Vec<Slot>);
 ///
 /// # Errors
 /// `promo_in_use` when the new limit is under what is redeemed already; `invalid_field` for a
-/// validity that ends before it begins, and for another kind than the code has: once for each
-/// account is told by other items for grants than for what rides on purchases.
+/// validity that ends before it begins, for another kind than the code has (once for each account
+/// is told by other items for grants than for what rides on purchases), and for a new code that looks
+/// like a single-use one.
 pub fn set_terms(
     code: &PromoCode,
     terms: Terms,
@@ -241,6 +251,10 @@ pub fn set_terms(
 ) -> Result<PromoState, Refusal> {
     if terms.valid_until <= terms.valid_from {
         Err(Invalid::field("valid_until", "must be after valid_from"))?;
+    }
+    if current.is_none() && Place::of(code).is_some() {
+        let detail = "has the form of a single-use code";
+        Err(Invalid::field("code", detail))?;
     }
     if let Some((promo, _)) = current
         && promo.terms.offer.kind() != terms.offer.kind()
@@ -278,6 +292,7 @@ pub fn set_terms(
         terms,
         version,
         slots: count as u32,
+        single_use_codes: current.and_then(|(promo, _)| promo.single_use_codes),
     };
     Ok((promo, slots))
 }
@@ -288,6 +303,16 @@ fn share(whole: u64, count: u64, n: u64) -> u64 {
 }
 
 impl Promo {
+    /// Whether it is what a code leads to: its own, or one of its single-use codes, whose `place` is
+    /// on that page.
+    pub fn is_named(&self, code: &PromoCode, place: Option<&Place>, page: Option<&Page>) -> bool {
+        match (self.single_use_codes, place) {
+            (None, None) => true,
+            (Some(_), Some(place)) => page.is_some_and(|page| page.has(place, code)),
+            _ => false,
+        }
+    }
+
     /// The slot at which an account begins to look for room.
     pub fn first_slot(&self, account: &AccountId) -> u32 {
         let digest = Sha256::digest(account.as_str());
@@ -318,6 +343,17 @@ pub struct PromoFacts {
     pub promo: Option<Promo>,
     /// All slots, where they were read.
     pub slots: Option<Vec<Slot>>,
+    /// The single-use code that is redeemed, where it is one of those.
+    pub single_use: Option<SingleUse>,
+}
+
+/// A promo's single-use code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SingleUse {
+    /// The code.
+    pub code: PromoCode,
+    /// Whether somebody has used it, where that was read.
+    pub is_used: bool,
 }
 
 impl PromoFacts {
@@ -356,6 +392,10 @@ impl PromoFacts {
     /// # Errors
     /// `promo_exhausted`.
     fn redemption(&self, promo: &Promo, account: &AccountId) -> Result<Redemption, Unplanned> {
+        let single_use = self.single_use.as_ref();
+        if single_use.is_some_and(|code| code.is_used) {
+            return Err(Refusal::PromoExhausted.into());
+        }
         let slot = match &self.slots {
             None => promo.first_slot(account),
             // Slots that were read while the terms changed say nothing about what is left.
@@ -370,6 +410,7 @@ impl PromoFacts {
             code: promo.code.clone(),
             slot,
             version: promo.version,
+            single_use: single_use.map(|single_use| single_use.code.clone()),
         })
     }
 }
@@ -383,6 +424,22 @@ pub struct Redemption {
     pub slot: u32,
     /// The terms' version.
     pub version: u64,
+    /// The single-use code that is used up by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single_use: Option<PromoCode>,
+}
+
+impl Redemption {
+    /// The code as it was typed.
+    pub fn presented(&self) -> &PromoCode {
+        self.single_use.as_ref().unwrap_or(&self.code)
+    }
+
+    /// What it needs in a transaction.
+    fn guards(self) -> impl Iterator<Item = Guard> {
+        let single_use = self.single_use.clone().map(Guard::CodeUsed);
+        std::iter::once(Guard::Redemption(self)).chain(single_use)
+    }
 }
 
 /// A redemption that rides on a purchase, with what it gives as it was promised then.
@@ -438,7 +495,7 @@ impl Reservation {
 
     /// Issues the bonus, born now; nothing where there is none.
     pub fn issue(&self, draft: &mut Draft<'_>) -> Option<Birth> {
-        let code = &self.redemption.code;
+        let code = self.redemption.presented();
         (!self.bonus.is_zero())
             .then(|| issue(draft, "promo_bonus", code, self.bonus, self.lot_valid_days))
     }
@@ -463,9 +520,10 @@ fn issue(
 }
 
 impl RedeemCommand {
-    /// One redemption for each account and code.
+    /// One redemption for each account and promo, by which of its codes ever.
     pub fn id(&self, account: &AccountId) -> OperationId {
-        OperationId::derive(account, Operation::Redemption, self.code.as_str())
+        let promo = Place::promo_of(&self.code);
+        OperationId::derive(account, Operation::Redemption, promo.as_str())
     }
 
     /// What a retry must agree with.
@@ -504,10 +562,9 @@ impl RedeemCommand {
             reference: Reference::of("promo", &self.code),
             returned: Connects::ZERO,
         };
-        let (_, plan) = draft.finish(vec![
-            Guard::NewReceipt(receipt.clone()),
-            Guard::Redemption(redemption),
-        ]);
+        let receipt_is_new = Guard::NewReceipt(receipt.clone());
+        let guards = std::iter::once(receipt_is_new).chain(redemption.guards());
+        let (_, plan) = draft.finish(guards.collect());
         Ok((receipt, plan))
     }
 
@@ -535,10 +592,12 @@ pub struct RedeemAnswer {
 }
 
 impl RedeemAnswer {
-    /// Of a redemption of `code`.
+    /// Of the receipt of a redemption, which is about the code that was redeemed.
     pub fn of(code: &PromoCode, receipt: &Receipt) -> Self {
+        let redeemed = receipt.reference.as_str().strip_prefix("promo:");
+        let redeemed = redeemed.and_then(|redeemed| PromoCode::try_new(redeemed).ok());
         Self {
-            code: code.clone(),
+            code: redeemed.unwrap_or_else(|| code.clone()),
             amount: receipt.amount,
             lot_id: receipt.slices.first().map(|slice| slice.birth.id),
             balance: receipt.after,
@@ -679,6 +738,7 @@ mod tests {
             let mut facts = PromoFacts {
                 promo: Some(promo),
                 slots: Some(slots),
+                single_use: None,
             };
             more(&mut facts);
             let draft = draft(&policy, opened(&policy, kind), now);
@@ -873,6 +933,7 @@ mod tests {
             let facts = PromoFacts {
                 promo: Some(promo),
                 slots: Some(slots),
+                single_use: None,
             };
             let draft = draft(&policy, opened(&policy, Kind::Agency), now);
             Reservation::new(&draft, &facts, used_by.as_ref(), &cents(1_500))
@@ -884,6 +945,7 @@ mod tests {
             code: code(),
             slot: 0,
             version: 1,
+            single_use: None,
         };
         assert_eq!(reserved.redemption, redemption);
         assert_eq!(
@@ -944,12 +1006,82 @@ mod tests {
         let facts = PromoFacts {
             promo: Some(limited(1).0),
             slots: None,
+            single_use: None,
         };
         let command = RedeemCommand { code: code() };
         let admitted = command.admitted(&draft, &facts);
         assert_eq!(admitted, Err(Refusal::AccountSuspended));
         let refused = command.plan(draft, None, &facts);
         assert_eq!(refused, Err(Refusal::AccountSuspended.into()));
+    }
+
+    #[test]
+    fn a_single_use_code_is_used_up_by_its_redemption() {
+        let policy = built_in();
+        let single = PromoCode::try_new("SPRING-26-22223-AAAAA-AAAAA").unwrap();
+        let command = RedeemCommand {
+            code: single.clone(),
+        };
+        let redeem = |is_used| {
+            let (promo, slots) = limited(9);
+            let facts = PromoFacts {
+                promo: Some(promo),
+                slots: Some(slots),
+                single_use: Some(SingleUse {
+                    code: single.clone(),
+                    is_used,
+                }),
+            };
+            let account = opened(&policy, Kind::Agency);
+            let draft = draft(&policy, account, "2026-01-01T00:00:00Z");
+            command.plan(draft, None, &facts)
+        };
+        let (receipt, plan) = redeem(false).unwrap();
+        let redemption = Redemption {
+            code: code(),
+            slot: 0,
+            version: 1,
+            single_use: Some(single.clone()),
+        };
+        let guards = plan.unwrap().guards;
+        assert_eq!(
+            guards[1..],
+            [
+                Guard::Redemption(redemption),
+                Guard::CodeUsed(single.clone())
+            ]
+        );
+        assert_eq!(receipt.reference, Reference::of("promo", &single));
+        assert_eq!(redeem(true), Err(Refusal::PromoExhausted.into()));
+
+        // Once for each account and promo: its other codes find the receipt, and are told of this one.
+        let account = AccountId::try_new("a1").unwrap();
+        let id = |code: &str| {
+            let code = PromoCode::try_new(code).unwrap();
+            RedeemCommand { code }.id(&account)
+        };
+        assert_eq!(id(single.as_str()), id("SPRING-26-22224-BBBBB-BBBBB"));
+        assert_ne!(id(single.as_str()), id("SPRING-27-22223-AAAAA-AAAAA"));
+        let other = PromoCode::try_new("SPRING-26-22224-BBBBB-BBBBB").unwrap();
+        assert_eq!(RedeemAnswer::of(&other, &receipt).code, single);
+    }
+
+    #[test]
+    fn a_promo_is_named_by_its_own_code_or_by_its_single_use_codes_alone() {
+        let single = PromoCode::try_new("SPRING-26-22223-AAAAA-AAAAA").unwrap();
+        let place = Place::of(&single);
+        let (empty, plain) = (Page::stored(vec![]), limited(9).0);
+        assert!(plain.is_named(&code(), None, None));
+        assert!(!plain.is_named(&single, place.as_ref(), Some(&empty)));
+        let batch = Promo {
+            single_use_codes: Some(1),
+            ..plain
+        };
+        assert!(!batch.is_named(&code(), None, None));
+        assert!(!batch.is_named(&single, place.as_ref(), None));
+        assert!(!batch.is_named(&single, place.as_ref(), Some(&empty)));
+        // No new promo is named like one of another's codes.
+        assert!(set_terms(&single, terms(None), None).is_err());
     }
 
     #[test]

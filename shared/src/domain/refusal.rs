@@ -182,6 +182,12 @@ pub enum Refusal {
         /// How many there are.
         redeemed: u64,
     },
+    /// There is a promo of that name, and whoever asks can't be told its codes.
+    #[error("there is a promo code of this name; single-use codes are shown once")]
+    PromoExists {
+        /// It as it stands.
+        existing: Value,
+    },
     /// The purchase was charged back before.
     #[error("the purchase was charged back")]
     AlreadyChargedBack {
@@ -249,6 +255,7 @@ impl Refusal {
             Self::PromoAlreadyRedeemed { .. } => (409, "promo_already_redeemed"),
             Self::PromoNotEligible => (409, "promo_not_eligible"),
             Self::PromoInUse { .. } => (409, "promo_in_use"),
+            Self::PromoExists { .. } => (409, "promo_exists"),
             Self::AlreadyChargedBack { .. } => (409, "already_charged_back"),
             Self::PurchaseNotPaid => (409, "purchase_not_paid"),
             Self::PaymentDeclined { .. } => (402, "payment_declined"),
@@ -268,6 +275,7 @@ impl Refusal {
             } => json!({ "available": available, "required": required }),
             Self::RefundExceedsSpend { returnable } => json!({ "returnable": returnable }),
             Self::PromoAlreadyRedeemed { existing }
+            | Self::PromoExists { existing }
             | Self::AlreadyChargedBack { existing }
             | Self::AlreadyProposed { existing }
             | Self::HoldNotOpen { existing }
@@ -412,6 +420,12 @@ mod tests {
                 409,
                 "promo_in_use",
                 &json!({ "redeemed": 4 }),
+            ),
+            (
+                Refusal::PromoExists { existing: value() },
+                409,
+                "promo_exists",
+                &json!({ "existing": { "a": 1 } }),
             ),
             (
                 Refusal::AlreadyChargedBack { existing: value() },

@@ -78,6 +78,25 @@ impl Answer {
         }
     }
 
+    /// The same as CSV.
+    ///
+    /// # Errors
+    /// The ledger's refusal or fault.
+    pub fn csv_of<T>(
+        status: u16,
+        outcome: Result<Outcome<T>, Error>,
+        csv: impl FnOnce(&T) -> String,
+    ) -> Result<Self, Problem> {
+        let answer = |value: &T| Self {
+            status,
+            ..Self::csv(csv(value), None)
+        };
+        Ok(match outcome? {
+            Outcome::Applied(value) => answer(&value),
+            Outcome::Replayed(value) => answer(&value).replayed(),
+        })
+    }
+
     /// The same, marked as a replay.
     #[must_use]
     pub fn replayed(mut self) -> Self {

@@ -220,6 +220,7 @@ mod tests {
             ),
             ("/v1/jobs/J1/bids", "/v1/jobs/{job_id}/bids"),
             ("/v1/promos/SPRING", "/v1/promos/{code}"),
+            ("/v1/promos/SPRING/codes", "/v1/promos/{code}/codes"),
             ("/v1/jobs/J1/contracts", "/v1/jobs/{job_id}/contracts"),
             (
                 "/v1/jobs/J1/proposals/a1/outcome",

@@ -148,6 +148,9 @@ pub enum Fault {
         /// Its newest entry's time.
         at: Time,
     },
+    /// The system's source of random bytes.
+    #[error("no random bytes: {0}")]
+    NoRandomness(getrandom::Error),
 }
 
 impl Fault {

@@ -1,10 +1,13 @@
 //! Spends, refunds, redemptions and promo codes.
 
-use super::{Attempt, Context, Error, Ledger, Outcome, known_by};
+use super::{Attempt, Context, Error, Fault, Ledger, Outcome, known_by};
 use crate::defect::{Defect, present};
+use crate::domain::codes::{CodesAnswer, CodesCommand, Place, Salt};
 use crate::domain::ids::{AccountId, Operation, PromoCode};
 use crate::domain::key::IdempotencyKey;
-use crate::domain::promo::{self, PromoFacts, PromoView, RedeemAnswer, RedeemCommand, Terms};
+use crate::domain::promo::{
+    self, PromoFacts, PromoView, RedeemAnswer, RedeemCommand, SingleUse, Terms,
+};
 use crate::domain::refund::{Charged, RefundAnswer, RefundCommand, RefundOf};
 use crate::domain::refusal::Refusal;
 use crate::domain::reward::{RewardAnswer, RewardCommand};
@@ -77,11 +80,11 @@ impl Ledger {
         Ok(outcome.map(RefundAnswer::from))
     }
 
-    /// Redeems a promo code, once for each account. The first attempt takes a redemption of the
+    /// Redeems a promo code, once for each account and promo. The first attempt takes a redemption of the
     /// account's own slot on trust; one that lost reads all slots.
     ///
     /// # Errors
-    /// `account_not_found`, `account_suspended`, the `promo_…` codes.
+    /// `account_not_found`, `idempotency_key_reused`, `account_suspended`, the `promo_…` codes.
     pub async fn redeem(
         &self,
         context: &Context,
@@ -91,6 +94,7 @@ impl Ledger {
     ) -> Result<Outcome<RedeemAnswer>, Error> {
         let command = RedeemCommand { code: code.clone() };
         let id = command.id(account);
+        let fingerprint = command.fingerprint();
         let key = &known_by(key);
         let outcome = self
             .once(
@@ -99,8 +103,9 @@ impl Ledger {
                 async |_| self.store.receipt(account, &id).await,
                 async |lost| self.promo_facts(code, lost).await,
                 |receipt, draft, facts| {
+                    // The other may have been another code of the same promo.
                     if receipt.key.as_ref() == Some(key) {
-                        return Ok(receipt);
+                        return receipt.for_request(&fingerprint);
                     }
                     command.admitted(draft, facts)?;
                     let existing = serde_json::to_value(RedeemAnswer::of(code, &receipt));
@@ -114,20 +119,37 @@ impl Ledger {
         Ok(outcome.map(|receipt| RedeemAnswer::of(code, &receipt)))
     }
 
-    /// What an attempt to redeem a code reads of it: the terms, and after a lost race all slots.
+    /// What an attempt to redeem a code reads of it: the terms, of a single-use code its mark, and
+    /// after a lost race all slots and whether it is used.
     pub(super) async fn promo_facts(
         &self,
         code: &PromoCode,
         lost: u32,
     ) -> Result<PromoFacts, StoreError> {
-        let promo = self.store.promo(code).await?;
-        let slots = match &promo {
+        let (place, name) = (Place::of(code), Place::promo_of(code));
+        let (promo, page) = futures::try_join!(
+            self.store.promo(&name),
+            self.store.codes_page(place.as_ref())
+        )?;
+        let promo = promo.filter(|promo| promo.is_named(code, place.as_ref(), page.as_ref()));
+        let (slots, is_used) = match &promo {
             Some(promo) if lost > 0 || present(Defect::CapBefore) => {
-                Some(self.store.promo_slots(promo).await?)
+                let (slots, is_used) = futures::try_join!(
+                    self.store.promo_slots(promo),
+                    self.store.code_is_used(place.as_ref().and(Some(code))),
+                )?;
+                (Some(slots), is_used)
             }
-            _ => None,
+            _ => (None, false),
         };
-        Ok(PromoFacts { promo, slots })
+        Ok(PromoFacts {
+            promo,
+            slots,
+            single_use: place.map(|_| SingleUse {
+                code: code.clone(),
+                is_used,
+            }),
+        })
     }
 
     /// Rewards an achievement, once.
@@ -197,6 +219,36 @@ impl Ledger {
         .await
     }
 
+    /// Makes the single-use codes of a new promo. They are told to whoever asks in the same way under
+    /// the same key, for as long as the policy says.
+    ///
+    /// # Errors
+    /// `promo_exists`, `idempotency_key_reused`; `invalid_field` as for [`CodesCommand::plan`] and
+    /// [`Terms::check`]. A fault where there is no randomness to be had.
+    pub async fn make_codes(
+        &self,
+        context: &Context,
+        key: &IdempotencyKey,
+        promo: &PromoCode,
+        command: &CodesCommand,
+    ) -> Result<Outcome<CodesAnswer>, Error> {
+        command.terms.check(&self.policy)?;
+        self.retry(context, async |_| {
+            let (state, export) =
+                futures::try_join!(self.store.promo_state(promo), self.store.export(promo))?;
+            if let Some(state) = state {
+                let answer = command.again(&state, export.as_ref(), key, context.now)?;
+                return Ok(Attempt::Done(Outcome::Replayed(answer)));
+            }
+            let salt = Salt::of(&random()?);
+            let policy = &self.policy.promos;
+            let (answer, batch) = command.plan(promo, key, salt, context.now, policy)?;
+            self.store.put_codes(&batch).await?;
+            Ok(Attempt::Done(Outcome::Applied(answer)))
+        })
+        .await
+    }
+
     /// A promo code with its terms and how often it was redeemed.
     ///
     /// # Errors
@@ -209,4 +261,10 @@ impl Ledger {
         })
         .await
     }
+}
+
+fn random() -> Result<[u8; 32], Fault> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(Fault::NoRandomness)?;
+    Ok(bytes)
 }

@@ -20,6 +20,7 @@
 use super::{Attempt, Context, Error, Ledger, Outcome, known_by};
 use crate::defect::{Defect, present};
 use crate::domain::account::{Account, Balance};
+use crate::domain::codes::Place;
 use crate::domain::draft::Draft;
 use crate::domain::history::{Query, Range};
 use crate::domain::ids::{AccountId, OperationId, PromoCode};
@@ -174,7 +175,8 @@ impl Ledger {
         }
     }
 
-    /// What a purchase reads of its code: what a redemption does, and the purchase that has used it.
+    /// What a purchase reads of its code: what a redemption does, and the purchase that has used it, or
+    /// another of its promo.
     async fn code_facts(
         &self,
         account: &AccountId,
@@ -183,11 +185,11 @@ impl Ledger {
     ) -> Result<Option<(PromoFacts, Option<Purchase>)>, StoreError> {
         match code {
             None => Ok(None),
-            Some(code) => futures::try_join!(
-                self.promo_facts(code, lost),
-                self.store.purchase_with(account, code),
-            )
-            .map(Some),
+            Some(code) => {
+                let promo = Place::promo_of(code);
+                let used_by = self.store.purchase_with(account, &promo);
+                futures::try_join!(self.promo_facts(code, lost), used_by).map(Some)
+            }
         }
     }
 

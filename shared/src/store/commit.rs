@@ -29,10 +29,11 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Up
 use serde::Serialize;
 
 use crate::defect::{Defect, present};
+use crate::domain::codes::Batch;
 use crate::domain::draft::{Guard, LotWrite, Plan, ProfileWrite};
 use crate::domain::email::Email;
 use crate::domain::hold::Hold;
-use crate::domain::ids::{AccountId, OperationId, PromoCode};
+use crate::domain::ids::{AccountId, PromoCode};
 use crate::domain::promo::{Promo, Redemption, Slot};
 use crate::domain::purchase::Purchase;
 use crate::domain::receipt::Answered;
@@ -40,8 +41,8 @@ use crate::domain::time::{self, Time};
 use crate::domain::top_up::{TopUp, TopUpOff};
 
 use super::items::{
-    EntryItem, HoldItem, Item, LotItem, ProfileItem, ReceiptItem, RedemptionItem, number, text,
-    to_item,
+    EntryItem, HoldItem, Item, LotItem, ProfileItem, ReceiptItem, RedemptionItem, UsedItem, number,
+    text, to_item,
 };
 use super::meter::Access;
 use super::{DueKind, Owner, Store, StoreError, broken, keys};
@@ -131,6 +132,15 @@ impl Store {
         slots: &[Slot],
         were: Option<&[Slot]>,
     ) -> Result<(), StoreError> {
+        self.transact(self.promo_actions(promo, slots, were)?).await
+    }
+
+    fn promo_actions(
+        &self,
+        promo: &Promo,
+        slots: &[Slot],
+        were: Option<&[Slot]>,
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
         let item = to_item(keys::promo(&promo.code), keys::PROMO.to_owned(), promo)?;
         let terms = match were {
             None => self.put_if(item, IS_NEW),
@@ -152,9 +162,38 @@ impl Store {
                 ),
             }
         });
-        let actions = std::iter::once(terms)
-            .chain(counters)
-            .collect::<Result<Vec<_>, _>>()?;
+        std::iter::once(terms).chain(counters).collect()
+    }
+
+    /// Writes down a promo with its single-use codes, where there is none of that name. What the codes
+    /// follow from is deleted some time after it may not be told any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] when there is one.
+    pub async fn put_codes(&self, batch: &Batch) -> Result<(), StoreError> {
+        let (promo, slots) = &batch.state;
+        let mut export = to_item(
+            keys::promo(&promo.code),
+            keys::EXPORT.to_owned(),
+            &batch.export,
+        )?;
+        let ttl = number(batch.export.shown_until.timestamp());
+        export.insert("ttl".to_owned(), ttl);
+        let pages = batch.pages.iter().enumerate().map(|(n, page)| {
+            let marks = AttributeValue::B(page.marks().into());
+            let item = HashMap::from([
+                (
+                    "pk".to_owned(),
+                    text(keys::codes_page(&promo.code, n as u32)),
+                ),
+                ("sk".to_owned(), text(keys::CODES)),
+                ("marks".to_owned(), marks),
+            ]);
+            self.put_if(item, IS_NEW)
+        });
+        let mut actions = self.promo_actions(promo, slots, None)?;
+        actions.push(self.put_if(export, IS_NEW)?);
+        actions.extend(pages.collect::<Result<Vec<_>, _>>()?);
         self.transact(actions).await
     }
 
@@ -176,10 +215,14 @@ impl Store {
             };
             let code = keys::redemption(&promo.redemption.code);
             let marker = to_item(keys::account(account), code, &marker)?;
-            Ok([
+            let mut actions = vec![
                 self.put_if(marker, IS_NEW)?,
                 self.redemption_action(&promo.redemption)?,
-            ])
+            ];
+            if let Some(code) = &promo.redemption.single_use {
+                actions.push(self.code_used(account, code)?);
+            }
+            Ok(actions)
         });
         let top_up = top_up.map(|top_up| self.top_up_action(account, top_up));
         self.write_purchase(account, purchase, promo, top_up.into_iter().collect())
@@ -201,10 +244,17 @@ impl Store {
     ) -> Result<(), StoreError> {
         let promo = purchase.promo.as_ref();
         let promo = promo.filter(|_| !present(Defect::CodeKept)).map(|promo| {
-            Ok([
-                self.marker_gone(account, &promo.redemption.code, &purchase.id)?,
-                self.redemption_back(&promo.redemption)?,
-            ])
+            let (taken, by) = (&promo.redemption, text(purchase.id.as_str()));
+            let marker = (keys::account(account), keys::redemption(&taken.code));
+            let mut actions = vec![
+                self.delete(marker, "purchase_id", by)?,
+                self.redemption_back(taken)?,
+            ];
+            if let Some(code) = &taken.single_use {
+                let used = (keys::promo(code), keys::USED.to_owned());
+                actions.push(self.delete(used, "account_id", text(account.as_str()))?);
+            }
+            Ok(actions)
         });
         let top_up = top_up.map(|(top_up, off)| {
             let told = off.iter().map(|off| self.top_up_off_action(account, off));
@@ -220,7 +270,7 @@ impl Store {
         &self,
         account: &AccountId,
         purchase: &Purchase,
-        promo: Option<Result<[TransactWriteItem; 2], StoreError>>,
+        promo: Option<Result<Vec<TransactWriteItem>, StoreError>>,
         top_up: Vec<Result<TransactWriteItem, StoreError>>,
     ) -> Result<(), StoreError> {
         let promo = promo.transpose()?.into_iter().flatten();
@@ -281,18 +331,32 @@ impl Store {
         )
     }
 
-    fn marker_gone(
+    /// Uses a single-use code up, if nobody has.
+    fn code_used(
         &self,
         account: &AccountId,
         code: &PromoCode,
-        purchase: &OperationId,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let used = UsedItem {
+            account_id: account,
+        };
+        let item = to_item(keys::promo(code), keys::USED.to_owned(), &used)?;
+        self.put_if(item, IS_NEW)
+    }
+
+    /// Deletes an item, if one of its attributes is what it was.
+    fn delete(
+        &self,
+        (pk, sk): (String, String),
+        name: &str,
+        was: AttributeValue,
     ) -> Result<TransactWriteItem, StoreError> {
         Delete::builder()
             .table_name(&self.table)
-            .key("pk", text(keys::account(account)))
-            .key("sk", text(keys::redemption(code)))
-            .condition_expression("purchase_id = :purchase")
-            .expression_attribute_values(":purchase", text(purchase.as_str()))
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+            .condition_expression(format!("{name} = :was"))
+            .expression_attribute_values(":was", was)
             .build()
             .map(|delete| TransactWriteItem::builder().delete(delete).build())
             .map_err(rejected)
@@ -346,15 +410,10 @@ impl Store {
                 "remaining = :was",
                 [(":now", number(lot.remaining())), (":was", number(was))],
             ),
-            LotWrite::Delete { birth, was } => Delete::builder()
-                .table_name(&self.table)
-                .key("pk", text(keys::account(account)))
-                .key("sk", text(keys::lot(birth)))
-                .condition_expression("remaining = :was")
-                .expression_attribute_values(":was", number(was))
-                .build()
-                .map(|delete| TransactWriteItem::builder().delete(delete).build())
-                .map_err(rejected),
+            LotWrite::Delete { birth, was } => {
+                let lot = (keys::account(account), keys::lot(birth));
+                self.delete(lot, "remaining", number(was))
+            }
         }
     }
 
@@ -448,6 +507,7 @@ impl Store {
                 self.put_if(item, IS_NEW)
             }
             Guard::Redemption(taken) => self.redemption_action(taken),
+            Guard::CodeUsed(code) => self.code_used(account, code),
             Guard::Proposal(proposal) => self.proposal_action(proposal),
             Guard::Hold(hold) => {
                 let (condition, values) = follows(hold.revision);

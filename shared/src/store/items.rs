@@ -485,6 +485,12 @@ pub struct RedemptionItem {
     pub purchase_id: OperationId,
 }
 
+/// That a single-use code is used: by whom.
+#[derive(Serialize)]
+pub struct UsedItem<'n> {
+    pub account_id: &'n AccountId,
+}
+
 /// What a later notifier needs to tell a holder that a lot is about to lapse.
 #[derive(Serialize)]
 pub struct NoticeItem<'n> {

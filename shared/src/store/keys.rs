@@ -24,6 +24,12 @@ pub const JOB: &str = "JOB";
 pub const AUCTION: &str = "AUCTION";
 pub const PROMO: &str = "PROMO";
 pub const SLOT: &str = "SLOT";
+/// Marks of a promo's single-use codes.
+pub const CODES: &str = "CODES";
+/// What a promo's single-use codes follow from.
+pub const EXPORT: &str = "EXPORT";
+/// That a single-use code is used.
+pub const USED: &str = "USED";
 pub const SANDBOX: &str = "CHARGE";
 /// An account's availability badge.
 pub const BADGE: &str = "SETTING#BADGE";
@@ -102,6 +108,11 @@ pub fn promo(code: &PromoCode) -> String {
 
 pub fn promo_slot(code: &PromoCode, slot: u32) -> String {
     format!("PROMO#{code}#{slot}")
+}
+
+/// A page of marks is beside the slot of its number.
+pub fn codes_page(code: &PromoCode, page: u32) -> String {
+    promo_slot(code, page)
 }
 
 pub fn sandbox(id: &OperationId) -> String {

@@ -40,6 +40,7 @@ pub use quotas::Taken;
 pub use sandbox::SandboxCharge;
 
 use crate::domain::account::{Account, Profile, Torn};
+use crate::domain::codes::{Export, Page, Place};
 use crate::domain::email::Email;
 use crate::domain::hold::Hold;
 use crate::domain::ids::{AccountId, Operation, OperationId, PersonId, PromoCode, Seq};
@@ -409,6 +410,39 @@ impl Store {
         }
         slots.sort_by_key(|(place, _)| *place);
         Ok(slots.into_iter().map(|(_, slot)| slot).collect())
+    }
+
+    /// The page of marks that a single-use code would be on.
+    pub async fn codes_page(&self, place: Option<&Place>) -> Result<Option<Page>, StoreError> {
+        let Some(place) = place else {
+            return Ok(None);
+        };
+        let pk = keys::codes_page(&place.promo, place.page());
+        let item = self.get(pk, keys::CODES.to_owned()).await?;
+        let marks = item.map(|mut item| match item.remove("marks") {
+            Some(AttributeValue::B(marks)) => Ok(Page::stored(marks.into_inner())),
+            _ => Err(StoreError::unreadable("page of codes", "no marks")),
+        });
+        marks.transpose()
+    }
+
+    /// Whether a single-use code is used.
+    pub async fn code_is_used(&self, code: Option<&PromoCode>) -> Result<bool, StoreError> {
+        match code {
+            None => Ok(false),
+            Some(code) => {
+                let used = self.get(keys::promo(code), keys::USED.to_owned());
+                Ok(used.await?.is_some())
+            }
+        }
+    }
+
+    /// What is kept of the request that made a promo's single-use codes.
+    pub async fn export(&self, promo: &PromoCode) -> Result<Option<Export>, StoreError> {
+        self.get(keys::promo(promo), keys::EXPORT.to_owned())
+            .await?
+            .map(from_item)
+            .transpose()
     }
 
     /// A promo code with its counters.

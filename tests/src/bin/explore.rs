@@ -6,8 +6,8 @@ use std::time::Instant;
 use clap::Parser;
 use connects_tests::explorer::operation::Grain;
 use connects_tests::explorer::{
-    Bounds, Case, Report, auction_pairs, auction_triples, badge_pairs, explore_all, hold_pairs,
-    hold_triples, market_pairs, market_triples, pairs, total, triples,
+    Bounds, Case, Report, auction_pairs, auction_triples, badge_pairs, code_cases, explore_all,
+    hold_pairs, hold_triples, market_pairs, market_triples, pairs, total, triples,
 };
 
 /// Runs every order of events of a few operations at once, and checks each from end to end.
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         hold_pairs(),
         auction_pairs(),
         badge_pairs(),
+        code_cases(),
     ]
     .concat();
     let triples = [

@@ -110,13 +110,14 @@ fn defects(simulator: &Simulator, first: u64, most: u64, words: &[String]) -> Ex
 fn print(sum: &Tally, took: Duration) {
     let milliseconds = took.as_millis().max(1) as u64;
     println!(
-        "{} histories in {}.{:03} s: {} a minute; {} requests, {} journal entries",
+        "{} histories in {}.{:03} s: {} a minute; {} requests, {} journal entries, {} late payments",
         sum.histories,
         milliseconds / 1_000,
         milliseconds % 1_000,
         sum.histories * 60_000 / milliseconds,
         sum.operations,
         sum.entries,
+        sum.late_payments,
     );
     for (fault, word, _) in Fault::ALL {
         let times = sum.faults.get(&fault).copied().unwrap_or(0);

@@ -7,7 +7,7 @@ use super::{Operation, of as schema_of};
 use connects::domain::ids::{AccountId, JobId, OperationId, PromoCode};
 
 /// Members of requests, by their names, or by those of the operation and the member where a name is not enough.
-const MEMBERS: [(&str, &str); 65] = [
+const MEMBERS: [(&str, &str); 67] = [
     (
         "account_id",
         "The account of whoever was hired, which need not be one here.",
@@ -56,6 +56,7 @@ const MEMBERS: [(&str, &str); 65] = [
         "contract_kind",
         "How the client pays; the rate card needs it.",
     ),
+    ("count", "How many codes."),
     (
         "cursor",
         "The `next_cursor` of the page before, under the same filters.",
@@ -94,6 +95,7 @@ const MEMBERS: [(&str, &str); 65] = [
     ),
     ("kind", "What kind of account."),
     ("putPromo.kind", "What the code gives."),
+    ("makeCodes.kind", "What each code gives."),
     ("reward.kind", "What was achieved."),
     (
         "kinds",

@@ -7,6 +7,7 @@ use connects::domain::auction::AuctionView;
 use connects::domain::badge::{BadgeView, PriceView};
 use connects::domain::bid::BidView;
 use connects::domain::closure::ReturnPolicyView;
+use connects::domain::codes::CodesAnswer;
 use connects::domain::hold::HoldView;
 use connects::domain::ids::AccountId;
 use connects::domain::job::JobView;
@@ -280,6 +281,7 @@ pub fn operations() -> Vec<Operation> {
             .map(move |operation| O { tag, ..operation })
     };
     let policy = Policy::parse(BUILT_IN).expect("the built-in policy");
+    let promos = policy.promos.clone();
     let somebody = AccountId::try_new("a1").expect("an id");
     about(
         "Accounts",
@@ -709,6 +711,18 @@ pub fn operations() -> Vec<Operation> {
                 of::<PromoView>,
             )
             .refuses(&["promo_unknown"]),
+            O::new(
+                ("POST", "/v1/promos/{code}/codes"),
+                "makeCodes",
+                &[ADMIN],
+                &[(201, "Here they are; nobody is told them later.")],
+                of::<CodesAnswer>,
+            )
+            .body(move |body| function::redeem_promo::codes(body, &promos))
+            .also_csv()
+            .needs_a_key()
+            .leads_to(&["getPromo", "putPromo"])
+            .refuses(&["promo_exists"]),
         ],
     ))
     .chain(about(

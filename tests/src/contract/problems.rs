@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use connects::domain::hold::HoldView;
-use connects::domain::promo::RedeemAnswer;
+use connects::domain::promo::{PromoView, RedeemAnswer};
 use connects::domain::proposal::ProposalView;
 use connects::domain::purchase::PurchaseView;
 use connects::domain::refusal::{Invalid, Refusal};
@@ -101,6 +101,14 @@ fn all() -> Vec<Problem> {
         },
         Refusal::PromoNotEligible,
         Refusal::PromoInUse { redeemed: 4 },
+        Refusal::PromoExists {
+            existing: json!({
+                "code": "SPRING-26", "kind": "grant", "quantity": 15,
+                "valid_from": "2026-01-01T00:00:00.000Z", "valid_until": "2027-06-01T00:00:00.000Z",
+                "max_redemptions": null, "kinds": null, "plans": null, "lot_valid_days": null,
+                "single_use_codes": 10_000, "redeemed": 4,
+            }),
+        },
         Refusal::PurchaseNotPaid,
         Refusal::AlreadyChargedBack {
             existing: purchase("charged_back", 5),
@@ -199,6 +207,7 @@ fn member(code: &str, name: &str, generator: &mut SchemaGenerator) -> Value {
         ("promo_already_redeemed", "existing") => json_schema!({
             "anyOf": [of::<RedeemAnswer>(generator), of::<PurchaseView>(generator)],
         }),
+        ("promo_exists", "existing") => of::<PromoView>(generator),
         ("already_charged_back", "existing") | ("payment_declined", "purchase") => {
             of::<PurchaseView>(generator)
         }

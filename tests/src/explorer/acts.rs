@@ -4,13 +4,14 @@ use std::fmt::Debug;
 
 use connects::domain::account::{AccountView, Amend, Kind, Open, Status};
 use connects::domain::auction;
+use connects::domain::codes::{Batch, CodesCommand, Salt};
 use connects::domain::email::Email;
 use connects::domain::ids::{AccountId, JobId, OperationId, PersonId, PromoCode};
 use connects::domain::job::{PostJob, Pricing};
 use connects::domain::key::IdempotencyKey;
 use connects::domain::plan_change::PlanChangeCommand;
 use connects::domain::policy::{BUILT_IN, Policy};
-use connects::domain::promo::{Offer, Terms};
+use connects::domain::promo::{Discount, Offer, Terms};
 use connects::domain::proposal::ProposeCommand;
 use connects::domain::purchase::{PurchaseCommand, PurchaseStatus, PurchaseView};
 use connects::domain::refund::{RefundCommand, RefundOf, RefundReason};
@@ -23,7 +24,7 @@ use connects::payments::Sandbox;
 use futures::future::{FutureExt, LocalBoxFuture};
 
 use super::{auctions, badges, holds, market};
-use crate::table::{at, instant, spend};
+use crate::table::{at, grant, instant, spend};
 
 /// When the account was opened, and the fixed part of its life went by.
 const OPENED: &str = "2025-01-10T12:00:00Z";
@@ -115,6 +116,14 @@ pub enum Deed {
     BuySlowly,
     /// Buys, and is declined.
     BuyInVain,
+    /// Buys with a single-use code's discount, approved at once.
+    BuyWithCode,
+    /// Buys with that code, and is declined.
+    BuyWithCodeInVain,
+    /// Buys with another code of the same promo.
+    BuyWithAnother,
+    /// Another account buys with the first code.
+    BuyWithCodeElsewhere,
     /// The schedule that recovers open payments.
     Recover,
     /// Takes the purchase made before back.
@@ -304,11 +313,34 @@ fn code() -> PromoCode {
     PromoCode::try_new("ONCE").unwrap()
 }
 
+/// A promo with two single-use codes, and those: the same in every run.
+fn batch() -> (Vec<PromoCode>, Batch) {
+    let command = CodesCommand {
+        count: 2,
+        terms: Terms {
+            offer: Offer::Discount(Discount::Percent { percent_off: 20 }),
+            ..grant(1)
+        },
+    };
+    let (name, policy) = (PromoCode::try_new("BATCH").unwrap(), policy().promos);
+    let salt = Salt::of(&[7; 32]);
+    let planned = command.plan(&name, &key("codes", 0), salt, instant(OPENED), &policy);
+    let (answer, batch) = planned.unwrap();
+    (answer.codes, batch)
+}
+
 fn purchase(method: &str) -> PurchaseCommand {
     PurchaseCommand {
         quantity: BOUGHT_BEFORE,
         promo_code: None,
         payment_method: Some(method.to_owned()),
+    }
+}
+
+fn purchase_with(code: usize, method: &str) -> PurchaseCommand {
+    PurchaseCommand {
+        promo_code: batch().0.get(code).cloned(),
+        ..purchase(method)
     }
 }
 
@@ -345,15 +377,8 @@ fn earlier_purchase() -> OperationId {
 pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
     let wanted = |kind| acts.iter().any(|act| act.kind == kind);
     let terms = Terms {
-        offer: Offer::Grant {
-            quantity: Connects::new(7),
-        },
-        valid_from: instant(OPENED),
-        valid_until: instant(AHEAD),
         max_redemptions: Some(1),
-        kinds: None,
-        plans: None,
-        lot_valid_days: None,
+        ..grant(7)
     };
     if wanted(Deed::Redeem) || wanted(Deed::RedeemElsewhere) {
         ledger
@@ -361,8 +386,12 @@ pub async fn prepare(ledger: &Ledger, scene: Scene, acts: &[Act]) {
             .await
             .unwrap();
     }
+    if acts.iter().any(|act| act.kind.has_code()) {
+        ledger.store().put_codes(&batch().1).await.unwrap();
+    }
     let elsewhere = [
         Deed::RedeemElsewhere,
+        Deed::BuyWithCodeElsewhere,
         Deed::Job(market::Deed::ProposeElsewhere),
     ];
     let has_part = |act: &Act| matches!(act.kind, Deed::Auction(deed) if deed.is_of_the_other());
@@ -475,6 +504,18 @@ impl Deed {
         ) || self.leaves_plus()
             || self.is_of_a_job()
             || self.is_of_a_hold()
+            || self.has_code()
+    }
+
+    /// Whether it is a purchase with a single-use code.
+    pub fn has_code(self) -> bool {
+        matches!(
+            self,
+            Self::BuyWithCode
+                | Self::BuyWithCodeInVain
+                | Self::BuyWithAnother
+                | Self::BuyWithCodeElsewhere
+        )
     }
 
     /// Whether it is about a hold.
@@ -514,7 +555,7 @@ impl Deed {
         matches!(
             self,
             Self::Buy | Self::BuySlowly | Self::BuyInVain | Self::Recover
-        )
+        ) || self.has_code()
     }
 }
 
@@ -525,11 +566,12 @@ impl Act {
             let (id, now, key) = (account(), at(scene.now()), key("act", self.key));
             let sandbox = Sandbox::new(ledger.store().clone());
             let until = instant(AHEAD);
-            let buy = async |method| {
-                let command = purchase(method);
-                let bought = ledger.purchase(&now, &sandbox, &id, &key, &command).await;
+            let buy_as = async |id: &AccountId, command: PurchaseCommand| {
+                let bought = ledger.purchase(&now, &sandbox, id, &key, &command).await;
                 told(bought.map(Outcome::into_inner), stands)
             };
+            let buy = async |method| buy_as(&id, purchase(method)).await;
+            let buy_with = async |code, method| buy_as(&id, purchase_with(code, method)).await;
             let open = async |id: &AccountId, name| {
                 let opened = ledger.open(&now, id, person(name)).await;
                 told(opened.map(Outcome::into_inner), account_view)
@@ -570,6 +612,12 @@ impl Act {
                 Deed::Buy => buy("sandbox_approve").await,
                 Deed::BuySlowly => buy("sandbox_timeout").await,
                 Deed::BuyInVain => buy("sandbox_decline").await,
+                Deed::BuyWithCode => buy_with(0, "sandbox_approve").await,
+                Deed::BuyWithCodeInVain => buy_with(0, "sandbox_decline").await,
+                Deed::BuyWithAnother => buy_with(1, "sandbox_approve").await,
+                Deed::BuyWithCodeElsewhere => {
+                    buy_as(&other(), purchase_with(0, "sandbox_approve")).await
+                }
                 Deed::Recover => swept(ledger.sweep_payments(&now, &sandbox, until).await),
                 Deed::ChargeBack => {
                     let purchase = earlier_purchase();
@@ -612,6 +660,12 @@ pub fn told<T>(answer: Result<T, Error>, words: impl FnOnce(T) -> Told) -> Told 
     match answer {
         Ok(answer) => words(answer),
         Err(Error::Refused(Refusal::AlreadyProposed { existing })) => market::existing(existing),
+        // Where the purchase that used the code stands is as it may be.
+        Err(Error::Refused(Refusal::PromoAlreadyRedeemed { existing }))
+            if !existing["purchase_id"].is_null() =>
+        {
+            Told::Answer(format!("used by {}", existing["purchase_id"]))
+        }
         Err(Error::Refused(refusal)) => Told::Answer(format!("{refusal:?}")),
         Err(Error::Fault(fault)) => Told::Broke(fault.to_string()),
     }

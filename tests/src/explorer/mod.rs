@@ -362,6 +362,35 @@ pub fn pairs() -> Vec<Case> {
     first.chain(later).collect()
 }
 
+/// Pairs and a triple about purchases with single-use codes. Such a purchase is judged when it begins and takes
+/// effect when it is paid. So two pairs come to what no order comes to, as they should, and are none of these: who
+/// is refused because of a purchase that is declined afterwards, and one that is credited to an account that
+/// was suspended since.
+pub fn code_cases() -> Vec<Case> {
+    use Deed::{
+        BuyWithAnother, BuyWithCode, BuyWithCodeElsewhere, BuyWithCodeInVain, ChargeBack, Recover,
+        Spend, SweepGrants,
+    };
+    let beside = [Recover, Spend, SweepGrants, ChargeBack];
+    let beside = beside
+        .iter()
+        .flat_map(|other| [BuyWithCode, BuyWithCodeInVain].map(|one| [(one, 0), (*other, 1)]));
+    let of_codes = [
+        [(BuyWithCode, 0), (BuyWithCode, 0)],
+        [(BuyWithCode, 0), (BuyWithCode, 1)],
+        [(BuyWithCode, 0), (BuyWithAnother, 1)],
+        [(BuyWithCode, 0), (BuyWithCodeElsewhere, 1)],
+        [(BuyWithAnother, 0), (BuyWithCodeElsewhere, 1)],
+        [(BuyWithCodeInVain, 0), (BuyWithCodeInVain, 0)],
+    ];
+    let pairs: Vec<_> = beside.chain(of_codes).collect();
+    let pairs = [Scene::Quiet, Scene::Due]
+        .into_iter()
+        .flat_map(|scene| pairs.iter().map(move |acts| case(scene, acts)));
+    let race = [(BuyWithCode, 0), (BuyWithCodeElsewhere, 1), (Recover, 2)];
+    pairs.chain([case(Scene::Quiet, &race)]).collect()
+}
+
 /// Chosen triples.
 pub fn triples() -> Vec<Case> {
     use Deed::{

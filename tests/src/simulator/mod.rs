@@ -71,6 +71,8 @@ pub struct Tally {
     pub operations: u64,
     /// Journal entries.
     pub entries: u64,
+    /// Purchases that were paid later than they were asked for.
+    pub late_payments: u64,
     /// Faults by kind.
     pub faults: BTreeMap<Fault, u64>,
 }
@@ -81,6 +83,7 @@ impl Tally {
         self.histories += other.histories;
         self.operations += other.operations;
         self.entries += other.entries;
+        self.late_payments += other.late_payments;
         for (fault, times) in &other.faults {
             *self.faults.entry(*fault).or_default() += times;
         }
@@ -154,7 +157,8 @@ impl Simulator {
             trace.replace(lines(&world));
         }
         let entries = faults.committed().len() as u64;
-        done.map(|()| Tally {
+        done.map(|late_payments| Tally {
+            late_payments,
             histories: 1,
             operations: world.attempts.borrow().len() as u64,
             entries,
@@ -197,7 +201,7 @@ impl Simulator {
         }
     }
 
-    async fn live(&self, world: &World, emulated: &Emulated) -> Result<(), String> {
+    async fn live(&self, world: &World, emulated: &Emulated) -> Result<u64, String> {
         world.faults.start(weather());
         let openers = (0..world.accounts.len()).flat_map(|place| [place, place]);
         join_all(openers.map(|place| world.opener(place))).await;
@@ -305,11 +309,12 @@ async fn finish(world: &World, emulated: &Emulated, all: bool) -> Result<(), Str
     Err("the schedules leave something due".to_owned())
 }
 
-async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<(), String> {
+/// Whether all was well in the end; how many purchases were paid late.
+async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<u64, String> {
     let snapshot = Snapshot::take(emulated, TABLE)?;
     let policy = world.ledger.policy();
     let moments = state::check(&snapshot)?;
-    state::check_paid(&snapshot)?;
+    let late_payments = state::check_paid(&snapshot, policy)?;
     state::check_returned(&snapshot)?;
     state::check_ended(&snapshot, world.now(0))?;
     if all {
@@ -337,7 +342,7 @@ async fn verdict(world: &World, emulated: &Emulated, all: bool) -> Result<(), St
     evidence.check()?;
     match world.complaints.borrow().first() {
         Some(complaint) => Err(format!("a schedule said {complaint}")),
-        None => Ok(()),
+        None => Ok(late_payments),
     }
 }
 

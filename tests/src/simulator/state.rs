@@ -13,6 +13,7 @@ use connects::domain::job::JobState;
 use connects::domain::journal::{Entry, EntryType};
 use connects::domain::lot::{Lot, Slice, Source, first_instant_after, first_of, last_of, total};
 use connects::domain::policy::Policy;
+use connects::domain::promo::{Discount, Offer};
 use connects::domain::proposal::{FreeReason, ProposalState};
 use connects::domain::purchase::{Purchase, PurchaseStatus};
 use connects::domain::time::{Time, midnight, text};
@@ -820,37 +821,70 @@ pub fn check_ended(snapshot: &Snapshot, now: Time) -> Result<(), String> {
     auctions::check_over(snapshot, now)
 }
 
-/// What holds once recovery has run: money is taken for what is credited, and for nothing else.
+/// What holds once recovery has run: no purchase is open, and the money that the provider has taken is the
+/// price of the Connects that were issued for it, less the discounts; for each purchase, and in total. Gives
+/// how many were paid later than they were asked for.
 ///
 /// # Errors
 /// Says which purchase is not so.
-pub fn check_paid(snapshot: &Snapshot) -> Result<(), String> {
+pub fn check_paid(snapshot: &Snapshot, policy: &Policy) -> Result<u64, String> {
     let purchases = || snapshot.partitions.values().flat_map(|p| &p.purchases);
+    let issued = || {
+        let journals = snapshot.partitions.values().flat_map(|p| &p.journal);
+        journals.filter(|e| e.entry_type == EntryType::Issue && e.reason.as_str() == "purchase")
+    };
+    let price = |entry: &Entry| entry.amount.unsigned_abs() * policy.purchases.unit_price;
+    let mut late = 0;
     for (id, purchase) in purchases() {
-        let credited = match purchase.status {
-            PurchaseStatus::Paid | PurchaseStatus::ChargedBack => true,
-            PurchaseStatus::Declined => false,
-            PurchaseStatus::Pending => return Err(format!("still pending: {purchase:?}")),
-        };
-        let taken = snapshot.charges.get(id).is_some_and(taken);
-        ensure(taken == (credited && !purchase.is_free()), || {
-            format!("money taken: {taken}, {purchase:?}")
+        ensure(purchase.status != PurchaseStatus::Pending, || {
+            format!("still pending: {purchase:?}")
         })?;
+        let reference = format!("purchase:{id}");
+        let its_own = |entry: &&Entry| {
+            let about = entry.reference.as_ref().map(Reference::as_str);
+            about == Some(&reference)
+        };
+        let whole: u64 = issued().filter(its_own).map(price).sum();
+        let promo = purchase.promo.as_ref();
+        let promo = promo.and_then(|promo| snapshot.promos.get(promo.redemption.code.as_str()));
+        let off = match promo.map(|promo| &promo.terms.offer) {
+            Some(Offer::Discount(Discount::Percent { percent_off })) => {
+                (whole * percent_off).div_ceil(100)
+            }
+            Some(Offer::Discount(Discount::Amount { amount_off })) => amount_off.amount.min(whole),
+            Some(Offer::Grant { .. } | Offer::Bonus { .. }) | None => 0,
+        };
+        let taken = snapshot.charges.get(id).map_or(0, taken);
+        ensure(taken == whole - off, || {
+            format!("{taken} taken for what costs {whole} less {off}: {purchase:?}")
+        })?;
+        let mut credits = issued().filter(its_own);
+        late += u64::from(credits.any(|entry| entry.at > purchase.created_at));
     }
-    let known: BTreeSet<&String> = purchases().map(|(id, _)| id).collect();
-    let unknown = snapshot.charges.keys().find(|id| !known.contains(id));
-    ensure(unknown.is_none(), || {
-        format!("charged for nothing: {unknown:?}")
-    })
+    let credited = purchases().filter(|(_, purchase)| purchase.lot.is_some());
+    let promised = credited.filter_map(|(_, purchase)| purchase.promo.as_ref());
+    let off: u64 = promised.map(|promo| promo.discount.amount).sum();
+    let (taken, whole): (u64, u64) = (
+        snapshot.charges.values().map(taken).sum(),
+        issued().map(price).sum(),
+    );
+    ensure(taken + off == whole, || {
+        format!("{taken} taken in all for what costs {whole} less {off}")
+    })?;
+    Ok(late)
 }
 
-fn taken(charge: &SandboxCharge) -> bool {
+/// What the provider has taken, in minor units.
+fn taken(charge: &SandboxCharge) -> u64 {
     let asked = match charge.method.as_str() {
         "sandbox_approve" | "sandbox_timeout" => 1,
         "sandbox_late" => 2,
-        _ => return false,
+        _ => return 0,
     };
-    !charge.cancelled && charge.asked >= asked
+    match !charge.cancelled && charge.asked >= asked {
+        true => charge.amount,
+        false => 0,
+    }
 }
 
 /// What holds once every schedule has run.

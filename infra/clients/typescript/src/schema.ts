@@ -533,7 +533,9 @@ export interface paths {
          *     ```
          *
          *     404 `promo_unknown`; 409 `account_suspended`, `promo_not_started`, `promo_expired`, `promo_not_eligible` (also for a
-         *     code that rides on a purchase), `promo_already_redeemed`, `promo_exhausted`.
+         *     code that rides on a purchase), `promo_already_redeemed`, `promo_exhausted`. A single-use code that somebody else has
+         *     used is `promo_exhausted`; another one of a promo that the account has redeemed a code of is `promo_already_redeemed`,
+         *     and `existing` names that code. Under the key of that redemption it is 422 `idempotency_key_reused`.
          */
         post: operations["redeem"];
         delete?: never;
@@ -931,10 +933,48 @@ export interface paths {
          *     ```
          *
          *     `redeemed` counts purchases with the code that are pending or paid. 409 `promo_in_use` when `max_redemptions` is under
-         *     what was redeemed. The body replaces all terms: a limit that is left out is taken off.
+         *     what was redeemed. The body replaces all terms: a limit that is left out is taken off. A new code of the form
+         *     `NAME-XXXXX-XXXXX-XXXXX`, in the letters of single-use codes (2 to 9, and A to Z but I and O), is 422 `invalid_field`.
          */
         put: operations["putPromo"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/promos/{code}/codes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make single-use codes
+         * @description `{count, kind, …}`: the terms as above, and how many codes, 1 to 10,000. The promo must not be there yet, and its name has
+         *     14 characters at most. 201:
+         *
+         *     ```json
+         *     {"code":"SPRING","shown_until":"2026-01-10T12:15:00.000Z",
+         *      "codes":["SPRING-222KQ-7HWZ5-CN3AR","SPRING-223XE-94MTB-UJ6PD"]}
+         *     ```
+         *
+         *     With `Accept: text/csv` the same as one column, `code`. Each code can be redeemed once, by one account, on its own or on
+         *     a purchase as its kind says, and is given back if that purchase is declined. An account redeems one of them: they are
+         *     codes of one promo. The promo's own name is no code.
+         *
+         *     **The codes are shown once.** Until `shown_until`, a quarter of an hour later, the same request under the same key is
+         *     answered with them again, so that a lost answer loses nothing. After that, and under another key, it is 409
+         *     `promo_exists`: what is kept tells whether a code is one of them, not which there are.
+         *
+         *     `GET` and `PUT` of `/v1/promos/{code}` show and change the terms of all at once; `single_use_codes` says how many there
+         *     are, `redeemed` how many of them are used. `max_redemptions`, where it is fewer, ends them when so many are used.
+         */
+        post: operations["makeCodes"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1161,6 +1201,18 @@ export interface components {
         ClosedBy: "time" | "hire" | "job_closed";
         /** @description Why a job is closed. */
         ClosureReason: "client_cancelled" | "terms_violation" | "fraud" | "expired" | "filled";
+        /** @description The codes of a promo, as they are shown to whoever made them. */
+        Codes: {
+            /** @description The promo. */
+            code: components["schemas"]["PromoCode"];
+            /** @description Each can be redeemed once. */
+            codes: components["schemas"]["PromoCode"][];
+            /**
+             * Format: date-time
+             * @description From when on the same request is not answered with them any more.
+             */
+            shown_until: string;
+        };
         /**
          * Format: uint64
          * @description A number of Connects, never negative. Arithmetic that would leave its range stops the
@@ -1853,6 +1905,19 @@ export interface components {
             /** @constant */
             type: "/problems/promo_exhausted";
         };
+        "Problem.promo_exists": {
+            /** @constant */
+            code: "promo_exists";
+            /** @description What is wrong with this request, for a person to read. */
+            detail: string;
+            existing: components["schemas"]["Promo"];
+            /** @constant */
+            status: 409;
+            /** @description The code in words. */
+            title: string;
+            /** @constant */
+            type: "/problems/promo_exists";
+        };
         "Problem.promo_expired": {
             /** @constant */
             code: "promo_expired";
@@ -2059,9 +2124,14 @@ export interface components {
             plans: components["schemas"]["Plan"][] | null;
             /**
              * Format: uint64
-             * @description How often it was redeemed.
+             * @description How often it was redeemed, by which of its codes ever.
              */
             redeemed: number;
+            /**
+             * Format: uint32
+             * @description How many single-use codes were made of it; left out of a code that is redeemed itself.
+             */
+            single_use_codes?: number | null;
             /**
              * Format: date-time
              * @description From when on.
@@ -2597,6 +2667,16 @@ export interface components {
             };
             content: {
                 "application/problem+json": components["schemas"]["Problem.promo_exhausted"];
+            };
+        };
+        /** @description `promo_exists` */
+        promo_exists: {
+            headers: {
+                "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem.promo_exists"];
             };
         };
         /** @description `promo_expired` */
@@ -5983,6 +6063,110 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem.above_maximum"] | components["schemas"]["Problem.below_minimum"] | components["schemas"]["Problem.invalid_field"] | components["schemas"]["Problem.unknown_field"];
+                };
+            };
+            500: components["responses"]["internal"];
+            503: components["responses"]["busy"];
+        };
+    };
+    makeCodes: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The client's name for the operation: sent again under the same key, it happens once and is answered the same. */
+                "Idempotency-Key": string;
+            };
+            path: {
+                /** @description Which code; small letters are read as capitals. */
+                code: components["schemas"]["PromoCode"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description Money off the price of a purchase. */
+                    amount_off?: {
+                        /** @description In minor units: cents. */
+                        amount: number;
+                        /** @description ISO 4217. */
+                        currency: string;
+                    };
+                    /** @description How many codes. */
+                    count: number;
+                    /** @description What each code gives. */
+                    kind: components["schemas"]["PromoKind"];
+                    /** @description The kinds of account that it is for; all, if left out. */
+                    kinds?: components["schemas"]["AccountKind"][];
+                    /** @description For how many days its Connects are good; as long as the policy says, if left out. */
+                    lot_valid_days?: number;
+                    /** @description How often in all; without limit, if left out. */
+                    max_redemptions?: number;
+                    /** @description Per cent off the price of a purchase. */
+                    percent_off?: number;
+                    /** @description The plans that it is for; all, if left out. */
+                    plans?: components["schemas"]["Plan"][];
+                    /** @description How many Connects. */
+                    quantity?: number;
+                    /**
+                     * Format: date-time
+                     * @description From when on the code can be used.
+                     */
+                    valid_from: string;
+                    /**
+                     * Format: date-time
+                     * @description Until when it can be used, exclusive.
+                     */
+                    valid_until: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Here they are; nobody is told them later. */
+            201: {
+                headers: {
+                    "Connects-Next-Cursor": components["headers"]["Connects-Next-Cursor"];
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "SPRING",
+                     *       "codes": [
+                     *         "SPRING-222KQ-7HWZ5-CN3AR",
+                     *         "SPRING-223XE-94MTB-UJ6PD"
+                     *       ],
+                     *       "shown_until": "2026-01-10T12:15:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Codes"];
+                    "text/csv": string;
+                };
+            };
+            /** @description `idempotency_key_invalid`, `idempotency_key_required`, `malformed_request` */
+            400: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem.idempotency_key_invalid"] | components["schemas"]["Problem.idempotency_key_required"] | components["schemas"]["Problem.malformed_request"];
+                };
+            };
+            401: components["responses"]["unauthenticated"];
+            403: components["responses"]["forbidden"];
+            409: components["responses"]["promo_exists"];
+            413: components["responses"]["body_too_large"];
+            /** @description `above_maximum`, `below_minimum`, `idempotency_key_reused`, `invalid_field`, `unknown_field` */
+            422: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem.above_maximum"] | components["schemas"]["Problem.below_minimum"] | components["schemas"]["Problem.idempotency_key_reused"] | components["schemas"]["Problem.invalid_field"] | components["schemas"]["Problem.unknown_field"];
                 };
             };
             500: components["responses"]["internal"];
