@@ -10,6 +10,7 @@ use super::MAX_METHOD;
 /// Who may say when a balance is low.
 const HOLDERS: [Scope; 2] = [Scope::User, Scope::Service];
 
+/// Says under how many Connects the balance is low, and what is bought then.
 pub async fn set(app: &Till, request: &Request, account: &str) -> Result<Answer, Problem> {
     let account = app.account(request, &HOLDERS, account).await?;
     let wanted = request.body().and_then(wanted);
@@ -20,6 +21,7 @@ pub async fn set(app: &Till, request: &Request, account: &str) -> Result<Answer,
     Answer::json(200, &set.await?)
 }
 
+/// What was said.
 pub async fn get(app: &Till, request: &Request, account: &str) -> Result<Answer, Problem> {
     let account = app.account(request, Scope::ANY, account).await?;
     let low = app.ledger.low_balance(&request.context, &account).await?;
@@ -27,6 +29,7 @@ pub async fn get(app: &Till, request: &Request, account: &str) -> Result<Answer,
     Answer::json(200, &low)
 }
 
+/// Takes it back: nothing is low any more, and nothing is bought.
 pub async fn clear(app: &Till, request: &Request, account: &str) -> Result<Answer, Problem> {
     let account = app.account(request, &HOLDERS, account).await?;
     app.input(&account, request.nothing()).await?;
