@@ -298,6 +298,37 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/accounts/{account_id}/mail-preferences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Which mails are sent
+         * @description 200, as above; before anything was chosen, `locale` is `null` and `muted` is empty.
+         */
+        get: operations["getMailPreferences"];
+        /**
+         * Choose which mails are sent, and their language
+         * @description `{locale?, muted?}`: what is left out is as it was at first, so this is the whole choice. `locale` is a language tag such as
+         *     `en` or `es-MX`; a language that there are no mails in is kept, and mails come in the marketplace's own. `muted` has
+         *     the mails that are not to be sent: `grant`, `returned`, `reward`, `promo`, `expiring`, `badge_off`, `outbid`. Receipts of
+         *     purchases are always sent. 200:
+         *
+         *     ```json
+         *     {"locale":"es-MX","muted":["outbid"],"required":["receipt"]}
+         *     ```
+         */
+        put: operations["putMailPreferences"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/accounts/{account_id}/plan-changes": {
         parameters: {
             query?: never;
@@ -1413,6 +1444,8 @@ export interface components {
             /** @description What it pays, once that is known. */
             price: components["schemas"]["Connects"] | null;
         };
+        /** @description A language and what belongs to it, as BCP 47 has it: `en`, `es-MX`. */
+        Locale: string;
         /** @description A lot as the contract shows it. */
         Lot: {
             /**
@@ -1452,6 +1485,8 @@ export interface components {
             /** @description What is bought then, if anything. */
             top_up: components["schemas"]["TopUp"] | null;
         };
+        /** @description The kinds of mails. */
+        Mail: "grant" | "receipt" | "returned" | "reward" | "promo" | "expiring" | "badge_off" | "outbid" | "low_balance" | "top_up_off";
         /** @description Money in minor units (cents) with its ISO 4217 currency. */
         Money: {
             /**
@@ -1525,6 +1560,15 @@ export interface components {
         PlanChangeReason: "requested" | "payment_failed";
         /** @description When a change is to take effect. */
         PlanChangeTime: "now" | "next_cycle";
+        /** @description Preferences as the contract shows them. */
+        Preferences: {
+            /** @description The language of mails, and what belongs to it; none for the marketplace's own. */
+            locale: components["schemas"]["Locale"] | null;
+            /** @description The mails that are not sent, in the order of their words. */
+            muted: components["schemas"]["Mail"][];
+            /** @description Those that can't be turned off. */
+            required: components["schemas"]["Mail"][];
+        };
         "Problem.above_maximum": {
             /** @constant */
             code: "above_maximum";
@@ -2371,8 +2415,8 @@ export interface components {
             monthly_cap: components["schemas"]["Money"];
             /** @description Why it does not, where that is not its holder's wish. */
             off_reason: components["schemas"]["TopUpOffReason"] | null;
-            /** @description The payment provider's name of what is charged. */
-            payment_method: string;
+            /** @description The payment provider's name of what is charged; none for its default. */
+            payment_method: string | null;
             /** @description How many Connects at a time. */
             quantity: components["schemas"]["Connects"];
             /** @description What this calendar month's purchases cost that are paid or pending. */
@@ -4015,6 +4059,121 @@ export interface operations {
             403: components["responses"]["forbidden"];
             404: components["responses"]["account_not_found"];
             422: components["responses"]["unknown_field"];
+            500: components["responses"]["internal"];
+            503: components["responses"]["busy"];
+        };
+    };
+    getMailPreferences: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Whose account. */
+                account_id: components["schemas"]["AccountId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As it stands. */
+            200: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "locale": "es-MX",
+                     *       "muted": [
+                     *         "outbid"
+                     *       ],
+                     *       "required": [
+                     *         "receipt"
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Preferences"];
+                };
+            };
+            400: components["responses"]["malformed_request"];
+            401: components["responses"]["unauthenticated"];
+            403: components["responses"]["forbidden"];
+            404: components["responses"]["account_not_found"];
+            422: components["responses"]["unknown_field"];
+            500: components["responses"]["internal"];
+            503: components["responses"]["busy"];
+        };
+    };
+    putMailPreferences: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes no difference: the request asks for a state. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description Whose account. */
+                account_id: components["schemas"]["AccountId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description The language that mails are written in, if it is one of theirs; the marketplace's own, if left out. */
+                    locale?: components["schemas"]["Locale"];
+                    /** @description The mails that are not sent; none, if left out. */
+                    muted?: ("grant" | "returned" | "reward" | "promo" | "expiring" | "badge_off" | "outbid" | "low_balance" | "top_up_off")[];
+                };
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "locale": "es-MX",
+                     *       "muted": [
+                     *         "outbid"
+                     *       ],
+                     *       "required": [
+                     *         "receipt"
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Preferences"];
+                };
+            };
+            /** @description `idempotency_key_invalid`, `malformed_request` */
+            400: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem.idempotency_key_invalid"] | components["schemas"]["Problem.malformed_request"];
+                };
+            };
+            401: components["responses"]["unauthenticated"];
+            403: components["responses"]["forbidden"];
+            404: components["responses"]["account_not_found"];
+            413: components["responses"]["body_too_large"];
+            /** @description `invalid_field`, `unknown_field` */
+            422: {
+                headers: {
+                    "Connects-Request-Id": components["headers"]["Connects-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem.invalid_field"] | components["schemas"]["Problem.unknown_field"];
+                };
+            };
             500: components["responses"]["internal"];
             503: components["responses"]["busy"];
         };
