@@ -130,12 +130,13 @@ impl Notify {
 
     async fn mail_one(&self, context: &Context, told: BusEvent) -> Result<(), String> {
         let (post, dictionary) = self.mails.as_ref().ok_or("CONNECTS_MAIL_FROM is not set")?;
-        let event = Event::read(&told.detail_type, told.detail).map_err(text)?;
+        let detail_type = told.detail_type;
+        let event = Event::read(&detail_type, told.detail).map_err(text)?;
         let Some(event) = event else { return Ok(()) };
         let ledger = &self.core.ledger;
         let mailed = ledger.mail(context, post, dictionary, &event).await;
         let mailed = mailed.map_err(text)?;
-        tracing::info!(event = event.event_id, ?mailed, "mail");
+        tracing::info!(detail_type, ?mailed, "mail");
         Ok(())
     }
 

@@ -53,7 +53,7 @@ fn crossed(message: Message) -> Result<AccountId, String> {
     }
     let account = told.detail.get("account_id").cloned();
     serde_json::from_value(account.unwrap_or_default())
-        .map_err(|error| format!("the account: : {error}"))
+        .map_err(|error| format!("account_id: {error}"))
 }
 
 /// The routes of this function.
