@@ -364,7 +364,10 @@ mod tests {
             Work::Changed(changes) => {
                 Ok(json!({ "closures": format!("{:?}", changes[0].keys.closure()) }))
             }
-            Work::Told(messages) => Ok(json!({ "messages": messages.len() })),
+            Work::Told(messages) => {
+                let told = messages[0].told.as_ref().unwrap();
+                Ok(json!({ "told": told.detail_type, "detail": told.detail }))
+            }
         };
         let scheduled = |time| json!({ "detail-type": "Scheduled Event", "time": time });
         let at = "2020-02-02T00:00:00Z";
@@ -382,7 +385,9 @@ mod tests {
         assert_eq!(done.unwrap(), json!({ "closures": closure }));
 
         let event = json!({ "source": "connects", "detail-type": "connects.x", "detail": 7 });
-        let done = told(job, event).await;
+        let queued =
+            json!({ "messageId": "1", "eventSource": "aws:sqs", "body": event.to_string() });
+        let done = told(job, json!({ "Records": [queued] })).await;
         assert_eq!(done.unwrap(), json!({ "told": "connects.x", "detail": 7 }));
     }
 }
