@@ -1,7 +1,8 @@
 //! What the world is told: events on the bus, and mails to holders.
 
+use connects_local::aws::{Mail, Told};
 use connects_local::project::Project;
-use connects_tests::cloud::Subscriber;
+use connects_tests::cloud::until;
 use connects_tests::stack::{Stack, fresh};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -9,23 +10,28 @@ use serde_json::{Value, json};
 const NOW: &str = "2052-03-04";
 
 /// What was told, as far as a line tells it.
-fn lines(subscriber: &Subscriber) -> Vec<String> {
-    let line = |(told, detail): &(String, Value)| {
-        let after = &detail["available_after"];
-        format!("{} {told} {} {after}", detail["seq"], detail["amount"])
+fn lines(events: &[Told]) -> Vec<String> {
+    let line = |told: &Told| {
+        let detail = &told.detail;
+        let [seq, amount, after] = ["seq", "amount", "available_after"].map(|name| &detail[name]);
+        format!("{seq} {} {amount} {after}", told.detail_type)
     };
-    subscriber.events.iter().map(line).collect()
+    events.iter().map(line).collect()
 }
 
 /// Every event has the form that is published for it.
-fn have_their_form(subscriber: &Subscriber) {
+fn have_their_form(events: &[Told]) {
     let folder = Project::find().unwrap().root().join("infra/events");
-    for (told, detail) in &subscriber.events {
-        let text = std::fs::read_to_string(folder.join(format!("{told}.json"))).unwrap();
+    for Told {
+        detail_type,
+        detail,
+    } in events
+    {
+        let text = std::fs::read_to_string(folder.join(format!("{detail_type}.json"))).unwrap();
         let schema: Value = serde_json::from_str(&text).unwrap();
         let form = jsonschema::validator_for(&schema).unwrap();
         let wrong: Vec<String> = form.iter_errors(detail).map(|it| it.to_string()).collect();
-        assert!(wrong.is_empty(), "{told}: {wrong:?} in {detail}");
+        assert!(wrong.is_empty(), "{detail_type}: {wrong:?} in {detail}");
     }
 }
 
@@ -38,9 +44,9 @@ async fn every_entry_is_told_in_order_in_its_published_form() {
     for amount in 1..=5 {
         ana.spend(amount).at(NOW).await.is(201);
     }
-    subscriber.until(8).await;
+    let events = until(&mut subscriber, 8).await;
     assert_eq!(
-        lines(&subscriber),
+        lines(events),
         [
             "1 connects.account 0 0",
             "2 connects.issue 40 40",
@@ -52,14 +58,10 @@ async fn every_entry_is_told_in_order_in_its_published_form() {
             "8 connects.spend -5 35",
         ]
     );
-    have_their_form(&subscriber);
-    let (_, last) = &subscriber.events[7];
+    have_their_form(events);
+    let last = &events[7].detail;
     assert_eq!(last["event_id"], format!("{}:8", ana.id));
     assert_eq!(last["account_id"], ana.id);
-}
-
-fn subject(mail: &Value) -> &str {
-    mail["Subject"].as_str().unwrap()
 }
 
 #[tokio::test]
@@ -72,7 +74,7 @@ async fn a_holder_is_written_to_once_about_each_cause_in_their_language() {
     ana.open_with(opening).at(NOW).await.is(201);
     // Two lots, one grant, one mail.
     let mails = stack.mails(&address, 1).await;
-    assert_eq!(subject(&mails[0]), "You have 50 new Connects");
+    assert_eq!(mails[0].subject, "You have 50 new Connects");
 
     let path = format!("/v1/accounts/{}/mail-preferences", ana.id);
     let chosen = json!({ "locale": "es-MX", "muted": ["reward", "promo"] });
@@ -84,11 +86,11 @@ async fn a_holder_is_written_to_once_about_each_cause_in_their_language() {
     ana.given(7, NOW).await;
     let bought = ana.buy(100).at(NOW).await.is(201);
     let mails = stack.mails(&address, 2).await;
-    assert_eq!(subject(&mails[1]), "Recibo de 100 Connects");
-    let text = mails[1]["BodyText"].as_str().unwrap();
+    assert_eq!(mails[1].subject, "Recibo de 100 Connects");
+    let text = &mails[1].text;
     assert!(text.contains("Pagado: USD 15.00."), "{text}");
     assert!(text.contains(&bought.text("purchase_id")), "{text}");
-    let html = mails[1]["BodyHtml"].as_str().unwrap();
+    let html = &mails[1].html;
     assert!(
         html.starts_with("<!doctype html>\n<html lang=\"es\">"),
         "{html}"
@@ -97,24 +99,24 @@ async fn a_holder_is_written_to_once_about_each_cause_in_their_language() {
     let spend = ana.spend(8).at(NOW).await.is(201);
     ana.refund(&spend.text("spend_id"), 8).at(NOW).await.is(201);
     let mails = stack.mails(&address, 3).await;
-    assert_eq!(subject(&mails[2]), "Le volvieron 8 Connects");
-    let text = mails[2]["BodyText"].as_str().unwrap();
+    assert_eq!(mails[2].subject, "Le volvieron 8 Connects");
+    let text = &mails[2].text;
     assert!(
         text.contains("El motivo: un gesto de buena voluntad."),
         "{text}"
     );
 
     // However often it is told: all events once more, and then something new.
-    subscriber.until(7).await;
-    for (told, detail) in &subscriber.events {
-        stack.queue_mail("connects", told, detail).await;
+    for told in until(&mut subscriber, 7).await {
+        let (kind, detail) = (&told.detail_type, &told.detail);
+        stack.queue_mail("connects", kind, detail).await;
     }
     let spend = ana.spend(3).at(NOW).await.is(201);
     ana.refund(&spend.text("spend_id"), 3).at(NOW).await.is(201);
     let mails = stack.mails(&address, 4).await;
-    let subjects: Vec<&str> = mails.iter().map(subject).collect();
+    let subjects: Vec<&str> = mails.iter().map(|mail| &*mail.subject).collect();
     assert_eq!(subjects[3..], ["Le volvieron 3 Connects"]);
-    let unfilled = |mail: &Value| mail.to_string().contains("{{");
+    let unfilled = |mail: &Mail| format!("{mail:?}").contains("{{");
     assert!(!mails.iter().any(unfilled), "{mails:?}");
 }
 
@@ -137,7 +139,7 @@ async fn an_address_from_which_mail_comes_back_gets_no_more_and_another_does() {
     ana.buy(20).at(NOW).await.is(201);
     let mails = stack.mails(&alive, 1).await;
     // The first receipt came before the new address or after it; the old one has got none.
-    assert!(subject(&mails[0]).starts_with("Receipt for"));
+    assert!(mails[0].subject.starts_with("Receipt for"));
     assert_eq!(stack.mails(&dead, 1).await.len(), 1);
 }
 

@@ -4,7 +4,11 @@
 //! written there. The mails' templates are put into SES one by one; ministack knows no such resource.
 //! Queues are read here, as Lambda reads them, and their functions invoked.
 
+mod client;
+
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,13 +16,15 @@ use serde_json::{Value, json};
 use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 
-use crate::emulator::{ACCESS_KEY, REGION};
+use crate::emulator::REGION;
 use crate::failure::{Doing, Failure, Result};
 use crate::process::{Service, Spawner};
 use crate::schedule::invoke;
 use crate::stack::free_port;
 use crate::state::Aws;
 use crate::template::{QueueTrigger, Template};
+
+pub use client::{Client, Mail, Subscription, Told};
 
 /// The name of the stack, and so of the bus.
 const STACK: &str = "connects";
@@ -33,9 +39,6 @@ const START: Duration = Duration::from_secs(30);
 /// Between two looks at it.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How long a queue without messages is asked, in seconds.
-const WAIT: u32 = 1;
-
 /// When a message that failed comes again, in seconds. In production that is the queue's visibility
 /// timeout, minutes; nobody waits so long here.
 const AGAIN: u32 = 1;
@@ -45,20 +48,20 @@ const AGAIN: u32 = 1;
 pub struct Cloud {
     /// What others need to know of it.
     pub about: Aws,
-    http: reqwest::Client,
+    client: Client,
     _child: Child,
 }
 
 /// A stack of templates of SES.
 #[derive(Deserialize)]
-struct Mails {
+struct MailTemplates {
     #[serde(rename = "Resources")]
-    resources: std::collections::BTreeMap<String, Mail>,
+    resources: BTreeMap<String, MailResource>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Mail {
+struct MailResource {
     properties: MailProperties,
 }
 
@@ -128,6 +131,7 @@ impl Cloud {
                 return Err(Failure::new(format!("ministack ended; see {}", service.log.display())));
             }
         }
+        let client = Client::new(http.clone(), endpoint.clone());
         let mut cloud = Self {
             about: Aws {
                 endpoint,
@@ -135,14 +139,14 @@ impl Cloud {
                 mail_configuration: String::new(),
                 mail_templates: format!("{STACK}-"),
             },
-            http: http.clone(),
+            client,
             _child: child,
         };
         cloud.create(&template.told).await?;
         cloud.about.mail_configuration = cloud.physical("MailConfiguration").await?;
         cloud.keep_templates(mails).await?;
         let domain = json!({ "EmailIdentity": MAIL_DOMAIN });
-        cloud.ses("identities", &domain).await?;
+        cloud.client.ses("identities", &domain).await?;
         Ok(cloud)
     }
 
@@ -154,11 +158,11 @@ impl Cloud {
             ("Parameters.member.1.ParameterKey", "MailFrom"),
             ("Parameters.member.1.ParameterValue", MAIL_FROM),
         ];
-        self.query("cloudformation", &asked).await?;
+        self.client.query("cloudformation", &asked).await?;
         let made = async {
             loop {
                 let about = [("Action", "DescribeStacks"), ("StackName", STACK)];
-                let answer = self.query("cloudformation", &about).await?;
+                let answer = self.client.query("cloudformation", &about).await?;
                 match element(&answer, "StackStatus").as_deref() {
                     Some("CREATE_COMPLETE") => return Ok(()),
                     Some("CREATE_IN_PROGRESS") | None => sleep(POLL).await,
@@ -180,13 +184,13 @@ impl Cloud {
             ("StackName", STACK),
             ("LogicalResourceId", resource),
         ];
-        let answer = self.query("cloudformation", &about).await?;
+        let answer = self.client.query("cloudformation", &about).await?;
         element(&answer, "PhysicalResourceId").doing(format!("no {resource} in ministack"))
     }
 
     async fn keep_templates(&self, mails: &Path) -> Result<()> {
         let text = std::fs::read_to_string(mails).doing(mails.display())?;
-        let mails: Mails = serde_yaml_ng::from_str(&text).doing(mails.display())?;
+        let mails: MailTemplates = serde_yaml_ng::from_str(&text).doing(mails.display())?;
         for mail in mails.resources.into_values() {
             let MailTemplate {
                 template_name,
@@ -204,23 +208,13 @@ impl Cloud {
                 "TemplateName": name,
                 "TemplateContent": { "Subject": subject_part, "Text": text_part, "Html": html_part },
             });
-            self.ses("templates", &template).await?;
+            self.client.ses("templates", &template).await?;
         }
         Ok(())
     }
 
-    async fn ses(&self, what: &str, about: &Value) -> Result<String> {
-        let url = format!("{}/v2/email/{what}", self.about.endpoint);
-        let call = self.http.post(url).header("authorization", scope("ses"));
-        answered(call.json(about), what).await
-    }
-
     /// Hands a queue's messages to its function, for ever.
-    pub async fn keep_handing(
-        self: std::sync::Arc<Self>,
-        runtime_url: String,
-        trigger: QueueTrigger,
-    ) {
+    pub async fn keep_handing(self: Arc<Self>, runtime_url: String, trigger: QueueTrigger) {
         let url = loop {
             match self.physical(&trigger.queue).await {
                 Ok(url) => break url,
@@ -237,13 +231,7 @@ impl Cloud {
     }
 
     async fn hand_over(&self, runtime_url: &str, trigger: &QueueTrigger, url: &str) -> Result<()> {
-        let asked = json!({
-            "QueueUrl": url,
-            "MaxNumberOfMessages": trigger.batch.min(10),
-            "WaitTimeSeconds": WAIT,
-        });
-        let answer = self.sqs("ReceiveMessage", &asked).await?;
-        let messages = answer["Messages"].as_array().cloned().unwrap_or_default();
+        let messages = self.client.messages(url, trigger.batch).await?;
         if messages.is_empty() {
             return Ok(());
         }
@@ -257,7 +245,7 @@ impl Cloud {
             })
         };
         let event = json!({ "Records": messages.iter().map(record).collect::<Vec<_>>() });
-        let report = invoke(&self.http, runtime_url, &trigger.function, &event).await;
+        let report = invoke(self.client.http(), runtime_url, &trigger.function, &event).await;
         let failed = |message: &Value| match &report {
             Err(_) => true,
             Ok(report) => report["batchItemFailures"]
@@ -276,54 +264,12 @@ impl Cloud {
             let mut about = json!({ "QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"] });
             if failed(message) {
                 about["VisibilityTimeout"] = json!(AGAIN);
-                self.sqs("ChangeMessageVisibility", &about).await?;
+                self.client.sqs("ChangeMessageVisibility", &about).await?;
             } else {
-                self.sqs("DeleteMessage", &about).await?;
+                self.client.sqs("DeleteMessage", &about).await?;
             }
         }
         Ok(())
-    }
-
-    async fn sqs(&self, operation: &str, about: &Value) -> Result<Value> {
-        let call = self
-            .http
-            .post(&self.about.endpoint)
-            .header("content-type", "application/x-amz-json-1.0")
-            .header("x-amz-target", format!("AmazonSQS.{operation}"))
-            .header("authorization", scope("sqs"))
-            .body(about.to_string());
-        let text = answered(call, operation).await?;
-        match text.is_empty() {
-            true => Ok(Value::Null),
-            false => serde_json::from_str(&text).doing(operation),
-        }
-    }
-
-    async fn query(&self, service: &str, about: &[(&str, &str)]) -> Result<String> {
-        let call = self
-            .http
-            .post(&self.about.endpoint)
-            .header("authorization", scope(service))
-            .form(about);
-        answered(call, service).await
-    }
-}
-
-/// A signature for show: the stand-in looks at no more than the service's name.
-fn scope(service: &str) -> String {
-    format!(
-        "AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/{REGION}/{service}/aws4_request, \
-         SignedHeaders=host, Signature=0"
-    )
-}
-
-async fn answered(call: reqwest::RequestBuilder, what: &str) -> Result<String> {
-    let answer = call.send().await.doing(what)?;
-    let status = answer.status();
-    let text = answer.text().await.doing(what)?;
-    match status.is_success() {
-        true => Ok(text),
-        false => Err(Failure::new(format!("{what}: {text}"))),
     }
 }
 
